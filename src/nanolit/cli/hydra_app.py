@@ -1,0 +1,181 @@
+"""Hydra as this project wants it: plain values for the command, one-line errors, no traceback, and no grammar lessons.
+
+An override is tried as it stands; if Hydra's grammar rejects its value it is quoted. Keys that a dataclass checks later (`model.…`) may
+be given even where the YAML leaves them out.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from nanolit.cli.errors import guarded
+
+# Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
+OPEN_SECTIONS = ("model", "tokenizer", "data", "optimizer", "schedule", "trainer")
+
+
+def config_folder() -> Path:
+    """`conf/` of the clone, or the copy inside an installed package."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package.parent.parent / "conf", package / "conf"):
+        if (folder / "train.yaml").exists():
+            return folder
+    raise FileNotFoundError(f"no conf/ folder beside or inside {package}; install nanolit again")
+
+
+def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str], debug: bool = False) -> int:
+    """Compose `config_name` with `argv` and call `task` with plain values; under --multirun once per job.
+
+    A job that fails has told why and does not stop the others; the exit code is the worst of all.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    _register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting, so that errors are told in our way
+    codes = [0]
+
+    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)
+    def job(config: DictConfig) -> None:
+        codes.append(guarded(lambda: task(_plain(config)), debug))
+
+    def call(arguments: list[str]) -> int:
+        before = sys.argv
+        sys.argv = [before[0], *arguments]
+        try:
+            job()
+        finally:
+            sys.argv = before
+        return max(codes)
+
+    argv = [quoted(argument) for argument in argv]
+    while True:
+        try:
+            return call(argv)
+        except OmegaConfBaseException as error:
+            raise ValueError(f"configuration: {_first_line(error)}") from error
+        except HydraException as error:
+            opened = _open_missing_key(argv, error)
+            if opened is None:
+                raise ValueError(_explain(config_name, argv, error)) from error
+            argv = opened
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf, open_dict
+
+    hydra_config = HydraConfig.get()
+    explicit = any(override.split("=")[0].lstrip("+") == "run_dir" for override in hydra_config.overrides.task)
+    if hydra_config.mode == RunMode.MULTIRUN and "run_dir" in config and not explicit:
+        with open_dict(config):  # each job of a sweep has a folder of its own
+            config.run_dir = hydra_config.runtime.output_dir
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _register_resolvers() -> None:
+    from omegaconf import OmegaConf
+
+    if not OmegaConf.has_resolver("run_time"):
+        OmegaConf.register_new_resolver("run_time", _run_time, use_cache=True)
+
+
+def _run_time() -> str:
+    """Names a run folder: the scheduler's job, which is the same for all its processes and after a requeue, or the time."""
+    from datetime import datetime
+
+    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
+    if job and job != "none":
+        return f"job_{job}"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("run_dir: several processes were started from outside; give them one folder with run_dir=PATH")
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def quoted(argument: str) -> str:
+    """The override as Hydra's grammar can read it: `prompt=a, b: c` becomes `prompt='a, b: c'`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-"):
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{key}='{escaped}'"
+    return argument
+
+
+def _open_missing_key(argv: list[str], error: Exception) -> list[str] | None:
+    """The same arguments with `++` before the one that names a key absent from the YAML of an open section."""
+    missing = re.search(r"Could not override '([^']+)'", str(error))
+    if not missing or missing[1].split(".")[0] not in OPEN_SECTIONS or "." not in missing[1]:
+        return None
+    changed = [f"++{a}" if a.partition("=")[0] == missing[1] else a for a in argv]
+    return changed if changed != argv else None
+
+
+def _explain(config_name: str, argv: list[str], error: Exception) -> str:
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, name = found[1].rpartition("/")
+        options = option_names(group)
+        return f"{group}={name}: no such choice; {_nearest(name, options)}"
+    if found := re.search(r"Could not (?:override|delete|append to config) '?([\w.@/-]+)'?", text):
+        key = found[1].rstrip(".")
+        allowed = {*_all_keys(config_name), *(f"{group}=" for group in groups())}
+        return f"{key}: no such setting; {_nearest(key, allowed)}"
+    if "mismatched input" in text or "token recognition" in text or "no viable alternative" in text:
+        return f"cannot read the arguments {argv}: write each as key=value ({_first_line(error)})"
+    return _first_line(error)
+
+
+def _all_keys(config_name: str) -> Iterable[str]:
+    import yaml
+
+    folder = config_folder()
+    for path in [folder / f"{config_name}.yaml", *folder.glob("*/*.yaml")]:
+        values = yaml.safe_load(path.read_text()) or {}
+        is_global = "@package _global_" in path.read_text()
+        prefix = "" if path.parent == folder or is_global else f"{path.parent.name}."
+        yield from _flat(values, prefix)
+
+
+def _flat(values: dict[str, Any], prefix: str) -> Iterable[str]:
+    for key, value in values.items():
+        if key in ("defaults", "hydra"):
+            continue
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def groups() -> list[str]:
+    return sorted(path.name for path in config_folder().iterdir() if path.is_dir())
+
+
+def option_names(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def _nearest(name: str, allowed: Iterable[str]) -> str:
+    allowed = sorted(set(allowed))
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"allowed: {', '.join(allowed)}" if len(allowed) <= 20 else "python train.py --help lists what there is"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

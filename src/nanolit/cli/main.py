@@ -1,0 +1,40 @@
+"""`nanolit COMMAND key=value …`: finds the command and nothing else, so that help is instant."""
+
+import difflib
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train a model, or go on with a run (the same as python train.py)",
+    "prepare": "turn text into token shards: nanolit prepare data=text data.source=FOLDER",
+    "generate": "let a model write: nanolit generate model=RUN prompt='Once'",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if argv[0] == "--version":
+        from nanolit import __version__
+
+        print(f"nanolit {__version__}")
+        return 0
+    command, rest = argv[0], argv[1:]
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(COMMANDS)}"
+        print(f"error: no command {command!r}; {hint}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"nanolit.cli.{command}").main(rest)
+
+
+def help_text() -> str:
+    lines = ["usage: nanolit COMMAND [key=value …]", ""]
+    lines += [f"  {name:<10} {what}" for name, what in COMMANDS.items()]
+    return "\n".join([*lines, "", "nanolit COMMAND --help tells more; debug=true shows the traceback of an error."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""`nanolit prepare data=…`: raw text to token shards. Training does the same when the shards are missing."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from nanolit.cli.errors import guarded
+
+HELP = """usage: nanolit prepare data=NAME [data.source=PATH] [tokenizer=NAME] [key=value …]
+
+  nanolit prepare data=shakespeare_char
+  nanolit prepare data=text data.source=my_folder tokenizer=byte
+  nanolit prepare data=owt
+
+The shards go to DATA_ROOT (default data/). A preparation that is already there is found again and not repeated."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(argv):
+        print(HELP)
+        return 0
+    debug = "debug=true" in argv
+    argv = [argument for argument in argv if argument != "debug=true"]
+
+    def command() -> int:
+        from nanolit.cli import hydra_app
+
+        return hydra_app.run("prepare", run, argv, debug)
+
+    return guarded(command, debug)
+
+
+def run(config: dict[str, Any]) -> int:
+    from nanolit.data.prepare import DataConfig, Prepared, prepare
+    from nanolit.runtime import log
+    from nanolit.runtime.typed import build
+    from nanolit.tokenizers.directory import TokenizerConfig
+
+    log.setup()
+    data = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
+    tokenizer = build(TokenizerConfig, config["tokenizer"], "tokenizer")
+    folder = prepare(build(DataConfig, data, "data"), tokenizer, Path(config["paths"]["data_root"]))
+    manifest = Prepared.open(folder).manifest
+    for split in ("train", "val"):
+        facts = manifest["splits"][split]
+        print(f"{split:<6}{facts['tokens']:>16,} tokens {facts['documents']:>12,} documents")
+    print(f"in {folder}")
+    return 0

@@ -1,0 +1,127 @@
+"""The run folder: what was run, where, on what data and with which result. Whoever has the folder can do it again."""
+
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nanolit.runtime.files import atomic_path, read_json, write_json
+
+log = logging.getLogger("nanolit")
+
+# What shapes the loss curve: a run may not go on with another value. (Longer or shorter is allowed, and so is the schedule's end with it.)
+SHAPING = ("stage", "seed", "batch_size", "model", "tokenizer", "data", "optimizer", "schedule")
+FREE = ("data.loader.num_workers", "schedule.decay_steps")
+
+
+class RunFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    def check_config(self, config: dict[str, Any], force: bool) -> None:
+        """Refuse to go on with settings that would bend the loss curve, listing them."""
+        import yaml
+
+        if not self.config_path.exists():
+            return
+        before = yaml.safe_load(self.config_path.read_text())
+        changes = changed_settings(before, config)
+        if not changes:
+            return
+        told = ", ".join(f"{key} was {old!r}, now {new!r}" for key, old, new in changes)
+        if not force:
+            raise ValueError(f"run_dir={self.path} holds a run with other settings: {told}. Choose another run_dir, or force_resume=true")
+        log.warning("going on with changed settings: %s", told)
+
+    def check_data(self, data: dict[str, Any], force: bool) -> None:
+        """The tokens that a run goes on with are those that it began with."""
+        path = self.path / "data.json"
+        if path.exists() and (before := read_json(path))["splits"] != data["splits"]:
+            message = f"the tokens of the run in {self.path} were in {before['folder']} and differ from those in {data['folder']}"
+            if not force:
+                raise ValueError(f"{message}. Restore the text, choose another run_dir, or force_resume=true")
+            log.warning("going on although %s", message)
+        write_json(path, data)
+
+    def write_description(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        import yaml
+
+        with atomic_path(self.config_path) as temporary:
+            temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        with (self.path / "command.txt").open("a") as file:
+            file.write(f"{datetime.now().isoformat(timespec='seconds')}  {command_line()}\n")
+        write_json(self.path / "environment.json", environment | {"run_id": self.run_id()} | git_state())
+
+    def run_id(self) -> str:
+        """Names the run to services such as W&B, and stays the same when it is resumed."""
+        path = self.path / "environment.json"
+        return read_json(path)["run_id"] if path.exists() else uuid.uuid4().hex[:12]
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_json(self.path / "summary.json", summary)
+
+    def remove_if_empty(self) -> None:
+        """A command that failed before it began leaves nothing behind."""
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    flat_before, flat_now = (dict(_flat({key: c[key] for key in SHAPING if key in c}, "")) for c in (before, now))
+    keys = [key for key in {**flat_before, **flat_now} if key not in FREE]
+    return [(k, flat_before.get(k), flat_now.get(k)) for k in keys if flat_before.get(k) != flat_now.get(k)]
+
+
+def _flat(value: Any, prefix: str) -> Any:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def command_line() -> str:
+    """What was typed, as it can be typed again."""
+    name = Path(sys.argv[0]).name
+    start = f"python {name}" if name.endswith(".py") else name
+    return " ".join([start.replace("python __main__.py", "python -m nanolit"), *map(shlex.quote, sys.argv[1:])])
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and uncommitted changes of the code that ran, if it ran from a repository of its own."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return {"git_commit": None, "git_diff": None}
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    return {"git_commit": (git("rev-parse", "HEAD") or "").strip() or None, "git_diff": git("diff", "HEAD")}
+
+
+def read_environment() -> dict[str, str]:
+    """The variables that change what a run does."""
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "DATA_ROOT", "OUT_DIR", "WORLD_SIZE", "SLURM_JOB_ID")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def last_metrics(path: Path) -> dict[str, Any]:
+    """The newest value of every metric in metrics.jsonl."""
+    latest: dict[str, Any] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        latest |= json.loads(line)
+    return latest

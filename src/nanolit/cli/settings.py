@@ -1,0 +1,126 @@
+"""The composed configuration as checked values, before anything heavy starts. What a value may be is said by the dataclass it ends in."""
+
+import difflib
+import inspect
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from nanolit.data.prepare import DataConfig
+from nanolit.datamodules.pretrain import LoaderConfig
+from nanolit.models.gpt import GPTConfig
+from nanolit.optim.build import OptimizerConfig, optimizer_config
+from nanolit.optim.schedules import ScheduleConfig, schedule
+from nanolit.runtime.typed import build
+from nanolit.tokenizers.directory import TokenizerConfig
+
+# The Trainer's arguments that other settings decide.
+DECIDED_ELSEWHERE = {
+    "accumulate_grad_batches": "batch_size and micro_batch_size",
+    "max_epochs": "trainer.max_steps: the clock is the optimizer step",
+    "max_time": "trainer.max_steps",
+    "val_check_interval": "callbacks.evaluate.every_steps",
+    "check_val_every_n_epoch": "callbacks.evaluate.every_steps",
+    "log_every_n_steps": "callbacks.metrics.every_steps",
+    "default_root_dir": "run_dir",
+    "callbacks": "the group callbacks",
+    "logger": "the group logger",
+    "overfit_batches": "data.loader.overfit_steps",
+    "use_distributed_sampler": "nothing: the data order already knows every process",
+    "enable_checkpointing": "callbacks.checkpoint",
+    "enable_progress_bar": "callbacks.progress",
+    "num_sanity_val_steps": "callbacks.evaluate.at_start",
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings that belong to no group."""
+
+    name: str
+    run_dir: Path
+    batch_size: int
+    stage: Literal["pretrain"] = "pretrain"
+    seed: int = 1337
+    force_resume: bool = False
+    micro_batch_size: int | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    matmul_precision: Literal["high", "highest", "medium"] = "high"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: got {self.batch_size}, must be at least 1")
+        if self.micro_batch_size != "auto" and self.micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size: got {self.micro_batch_size}, must be at least 1, or auto")
+
+
+@dataclass(frozen=True)
+class Settings:
+    run: RunConfig
+    model: GPTConfig  # its vocabulary is the tokenizer's, once that is known
+    tokenizer: TokenizerConfig
+    data: DataConfig
+    loader: LoaderConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    trainer: dict[str, Any]
+    logger: dict[str, Any]
+    callbacks: dict[str, Any]
+    data_root: Path
+
+    @property
+    def max_steps(self) -> int:
+        return self.trainer["max_steps"]
+
+
+def read_settings(config: dict[str, Any]) -> Settings:
+    run_names = {field.name for field in fields(RunConfig)}
+    groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks"}
+    run = build(RunConfig, {key: value for key, value in config.items() if key not in groups}, "")
+    assert run_names >= set(config) - groups
+    data = dict(config["data"])
+    settings = Settings(
+        run=run,
+        model=build(GPTConfig, config["model"], "model"),
+        tokenizer=build(TokenizerConfig, config["tokenizer"], "tokenizer"),
+        loader=build(LoaderConfig, data.pop("loader", {}), "data.loader"),
+        data=build(DataConfig, data, "data"),
+        optimizer=optimizer_config(config["optimizer"]),
+        schedule=build(ScheduleConfig, config["schedule"], "schedule"),
+        trainer=check_trainer(config["trainer"]),
+        logger=config["logger"] or {},
+        callbacks=config["callbacks"] or {},
+        data_root=Path(config["paths"]["data_root"]),
+    )
+    schedule(settings.schedule, settings.max_steps)  # their lengths must fit together
+    return settings
+
+
+def check_trainer(values: dict[str, Any]) -> dict[str, Any]:
+    """The values as arguments of Lightning's Trainer."""
+    from lightning.pytorch import Trainer
+
+    allowed = set(inspect.signature(Trainer.__init__).parameters) - {"self"} - set(DECIDED_ELSEWHERE)
+    for key in values:
+        if key in DECIDED_ELSEWHERE:
+            raise ValueError(f"trainer.{key}: is decided elsewhere; use {DECIDED_ELSEWHERE[key]}")
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean trainer.{near[0]}?" if near else "see the arguments of lightning.pytorch.Trainer"
+            raise ValueError(f"trainer.{key}: no such setting; {hint}")
+    max_steps = values.get("max_steps")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise ValueError(f"trainer.max_steps: got {max_steps!r}, must be a whole number of optimizer steps, at least 1")
+    clip = values.get("gradient_clip_val")
+    if clip is not None and (isinstance(clip, str | bool) or clip <= 0):
+        raise ValueError(f"trainer.gradient_clip_val: got {clip!r}, must be a positive number, or null for none")
+    return dict(values)
+
+
+def with_vocabulary(model: GPTConfig, vocab_size: int, given: dict[str, Any]) -> GPTConfig:
+    """The model for this tokenizer. A vocabulary that the user chose may be larger, never smaller."""
+    if "vocab_size" not in given:
+        return replace(model, vocab_size=vocab_size)
+    if model.vocab_size < vocab_size:
+        raise ValueError(f"model.vocab_size: got {model.vocab_size}, the tokenizer has {vocab_size}; leave it out to take that")
+    return model

@@ -1,0 +1,90 @@
+"""`nanolit train`: from a composed configuration to a run folder, as a list of steps. Any interruption is resumed by the same command."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from nanolit.cli.errors import guarded
+
+log = logging.getLogger("nanolit")
+
+WORKER_CONFIG = "NANOLIT_WORKER_CONFIG"  # path of a composed configuration; set for the processes that the Trainer starts
+EXAMPLES = """examples:
+  python train.py                                     experiment=quick: the village, under a minute on two CPU cores
+  python train.py data=text data.source=FOLDER        the quick model on your own files
+  python train.py experiment=shakespeare_char_cpu     tiny Shakespeare by characters
+  python train.py model=gpt2_124m data=owt trainer=ddp
+  python train.py optimizer.lr=1e-3,3e-4 seed=1,2 --multirun
+  python train.py run_dir=runs/mine                   again with the same run_dir: goes on where it stopped"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if worker_config := os.environ.get(WORKER_CONFIG):
+        return guarded(lambda: train_worker(Path(worker_config)), debug=True)
+    if {"-h", "--help"} & set(argv):
+        print(help_text())
+        return 0
+    debug = "debug=true" in argv
+    argv = with_default_experiment([argument for argument in argv if argument not in ("debug=true", "debug=false")])
+
+    def command() -> int:
+        from nanolit.cli import hydra_app
+
+        return hydra_app.run("train", train, argv, debug)
+
+    return guarded(command, debug)
+
+
+def with_default_experiment(argv: list[str]) -> list[str]:
+    """Whoever names neither an experiment nor a model gets the quick one, whatever else is changed."""
+    named = {argument.partition("=")[0] for argument in argv}
+    return argv if named & {"experiment", "model", "+experiment"} else ["experiment=quick", *argv]
+
+
+def help_text() -> str:
+    from nanolit.cli import hydra_app
+
+    lines = ["usage: python train.py [GROUP=CHOICE …] [key=value …] [--multirun] [--cfg job]", "", EXAMPLES, "", "groups:"]
+    lines += [f"  {group + '=':<14}{', '.join(hydra_app.option_names(group))}" for group in hydra_app.groups()]
+    return "\n".join([*lines, "", "--cfg job prints every setting of this command line; debug=true shows the traceback of an error."])
+
+
+def train(config: dict[str, Any]) -> int:
+    """One run in this process, and in those that its Trainer starts."""
+    from nanolit.cli.run_folder import RunFolder
+    from nanolit.runtime import log as logs
+
+    folder = RunFolder(Path(config["run_dir"]))
+    try:
+        from nanolit.cli.settings import read_settings
+
+        settings = read_settings(config)
+        folder.check_config(config, settings.run.force_resume)
+        if folder.path.exists() and not folder.path.is_dir():
+            raise ValueError(f"run_dir: {folder.path} is a file; choose another run_dir")
+        folder.path.mkdir(parents=True, exist_ok=True)
+        logs.setup(folder.path / "run.log")
+        from nanolit.cli.training_run import TrainingRun
+
+        return TrainingRun(settings, config, folder).execute()
+    except Exception as error:
+        log.debug("failed", exc_info=error)  # reaches run.log, if there is one by now
+        raise
+    finally:
+        logs.close()
+        folder.remove_if_empty()
+
+
+def train_worker(config_path: Path) -> int:
+    """Another process of a run: the configuration was composed once, by the first, and is only read here."""
+    import yaml
+
+    return train(yaml.safe_load(config_path.read_text()))
+
+
+def exit_code(signum: int) -> int:
+    return 128 + (signum or signal.SIGINT)

@@ -1,0 +1,272 @@
+"""One training run: data, network, Trainer, fit, summary. The steps in order; each is a method that can be read alone."""
+
+import logging
+import math
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+
+from nanolit.cli.run_folder import RunFolder, command_line, last_metrics, read_environment
+from nanolit.cli.settings import Settings, with_vocabulary
+from nanolit.cli.train import WORKER_CONFIG
+from nanolit.data.prepare import Prepared, prepare
+from nanolit.datamodules.pretrain import PretrainData
+from nanolit.models.accounting import activation_bytes, flops_per_token
+from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.optim.build import build_optimizer
+from nanolit.optim.schedules import schedule
+from nanolit.runtime import devices, dist
+from nanolit.runtime import log as logs
+from nanolit.training.callbacks import Checkpoint, Interrupt, NonFiniteReport, RunInterrupted
+from nanolit.training.callbacks.checkpoint import Resume, newest_valid
+from nanolit.training.silent_profiler import SilentProfiler
+from nanolit.training.language_model import LanguageModel, NonFiniteLoss
+
+log = logging.getLogger("nanolit")
+
+
+class TrainingRun:
+    def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder) -> None:
+        self.settings, self.config, self.folder = settings, config, folder
+        self.t0 = time.monotonic()
+
+    def execute(self) -> int:
+        """The exit code of the command."""
+        settings = self.settings
+        logs.setup(self.folder.path / "run.log")  # again, now that Lightning's loggers exist
+        quiet_lightning()
+        torch.set_float32_matmul_precision(settings.run.matmul_precision)
+        resume = newest_valid(self.folder.path)
+        if resume and resume.step >= settings.max_steps:
+            log.info("finished already: step %d of %d. trainer.max_steps=… trains longer", resume.step, settings.max_steps)
+            return self.tell_result()
+        prepared = self.prepare_data()
+        pl.seed_everything(settings.run.seed, verbose=False)
+        trainer = self.make_trainer(resume)
+        network = self.make_network(prepared.tokenizer.vocab_size)
+        micro_batch_size = self.split_batch(trainer, network.config)
+        run = settings.run
+        data = PretrainData(
+            prepared, network.config.block_size, run.batch_size, micro_batch_size, run.seed, settings.loader
+        )
+        module = self.make_module(network, prepared, trainer)
+        if dist.is_main():
+            self.folder.write_description(self.config, devices.describe() | {"variables": read_environment()})
+        return self.fit(trainer, module, data, resume)
+
+    def prepare_data(self) -> Prepared:
+        settings = self.settings
+        prepared = Prepared.open(prepare(settings.data, settings.tokenizer, settings.data_root))
+        if dist.is_main():
+            self.folder.check_data({"folder": str(prepared.folder), **prepared.manifest}, settings.run.force_resume)
+        return prepared
+
+    def make_trainer(self, resume: Resume | None) -> pl.Trainer:
+        arguments = dict(self.settings.trainer)
+        profiler = arguments.pop("profiler", None) or SilentProfiler()
+        arguments["profiler"] = instantiate(profiler) if isinstance(profiler, dict) else profiler
+        if arguments.get("precision") == "auto":
+            arguments["precision"] = default_precision(arguments.get("accelerator", "auto"))
+        callbacks = [instantiate(node) for node in self.settings.callbacks.values() if node]
+        callbacks.sort(key=lambda callback: isinstance(callback, Checkpoint))  # it saves what the others have become
+        evaluates_first = resume.evaluation_pending if resume else self.evaluates_at_start()
+        return pl.Trainer(
+            **arguments,
+            logger=self.make_loggers(resume) or False,
+            callbacks=[NonFiniteReport(), *callbacks, Interrupt()],
+            default_root_dir=self.folder.path,
+            num_sanity_val_steps=-1 if evaluates_first else 0,
+            check_val_every_n_epoch=None,  # the callback Evaluate decides
+            use_distributed_sampler=False,  # the data order knows every process
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+        )
+
+    def evaluates_at_start(self) -> bool:
+        return bool((self.settings.callbacks.get("evaluate") or {}).get("at_start"))
+
+    def make_loggers(self, resume: Resume | None) -> list[Any]:
+        """Each is told where the run goes on, so that no point comes twice."""
+        loggers = []
+        for node in self.settings.logger.values():
+            extra: dict[str, Any] = {}
+            if node["_target_"].endswith("TensorBoardLogger") and resume:
+                extra["purge_step"] = resume.step + 1
+            if node["_target_"].endswith("WandbLogger"):
+                extra |= {"id": self.folder.run_id(), "resume": "allow"}
+            loggers.append(instantiate(node, **extra))
+        return loggers
+
+    def make_network(self, vocab_size: int) -> GPT:
+        config = with_vocabulary(self.settings.model, vocab_size, self.config["model"])
+        network = GPT(config)
+        return network
+
+    def split_batch(self, trainer: pl.Trainer, model: GPTConfig) -> int:
+        """Micro-batch and accumulation from memory and number of processes; the result of a step does not depend on them."""
+        run = self.settings.run
+        if run.batch_size % trainer.world_size:
+            raise ValueError(f"batch_size: got {run.batch_size}, must be a multiple of the {trainer.world_size} processes")
+        share = run.batch_size // trainer.world_size
+        if run.micro_batch_size == "auto":
+            bytes_per_row = activation_bytes(model, batch=1, context=model.block_size)
+            fits = max(1, int(memory_budget_bytes(trainer) // bytes_per_row))
+            micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(fits, 1))
+        else:
+            micro = run.micro_batch_size
+            if share % micro:
+                raise ValueError(
+                    f"micro_batch_size: got {micro}, must divide {share}, which is batch_size={run.batch_size} over "
+                    f"{trainer.world_size} process(es); the next smaller is {max(m for m in range(1, min(micro, share) + 1) if share % m == 0)}"
+                )
+        trainer.accumulate_grad_batches = share // micro
+        return micro
+
+    def make_module(self, network: GPT, prepared: Prepared, trainer: pl.Trainer) -> LanguageModel:
+        settings, model = self.settings, network.config
+        device = trainer.strategy.root_device
+        self.maybe_compile(network, device)
+        half = str(trainer.precision)[:4] in ("bf16", "16-m", "16-t")
+        return LanguageModel(
+            network,
+            optimizer=partial(build_optimizer, config=settings.optimizer),
+            schedule=schedule(settings.schedule, settings.max_steps),
+            byte_lengths=torch.from_numpy(prepared.tokenizer.byte_lengths()),
+            tokens_per_step=settings.run.batch_size * model.block_size,
+            seed=settings.run.seed,
+            uses_dropout=model.dropout > 0,
+            flops_per_token=flops_per_token(model, model.block_size),
+            peak_flops=trainer.world_size * devices.peak_flops(device, torch.bfloat16 if half else torch.float32),
+        )
+
+    def maybe_compile(self, network: GPT, device: torch.device) -> None:
+        """In place, so that the names in the state dict stay as they are."""
+        wanted = self.settings.run.compile
+        if wanted == "auto":
+            wanted = device.type == "cuda"
+            if not wanted:
+                log.info("compile=auto: off, for on %s compiling takes longer than it saves in a short run (compile=true turns it on)", device.type)
+        if wanted:
+            network.compile(dynamic=False)
+
+    def fit(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> int:
+        self.announce(trainer, module, data, resume)
+        status, code = "failed", 1
+        os.environ[WORKER_CONFIG] = str(self.folder.config_path.absolute())  # for processes that the Trainer starts now
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume.path), weights_only=True)
+            status, code = "finished", 0
+        except RunInterrupted as stop:
+            status, code = "interrupted", 128 + stop.signum
+            log.info("stopped at step %d and saved. To go on: %s", stop.step, resume_command(self.folder.path))
+        except NonFiniteLoss as error:
+            raise ValueError(
+                f"{error}. Stopped; the last good checkpoint is kept, the batch and all norms are in {getattr(error, 'folder', '-')}. "
+                "Lower optimizer.lr, raise schedule.warmup_steps, or try trainer.precision=32-true"
+            ) from error
+        finally:
+            os.environ.pop(WORKER_CONFIG, None)
+            if trainer.is_global_zero:
+                self.summarize(trainer, module, status)
+            finish_wandb(trainer)
+        return self.tell_result() if code == 0 and trainer.is_global_zero else code
+
+    def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
+        n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
+        log.info(
+            "%s: %s parameters, %s training tokens, %d x %s tokens a step (%d process(es) x %d micro-batch(es) x %d), %s on %s",
+            "resuming at step " + str(resume.step) if resume else "training",
+            f"{n_parameters:,}",
+            f"{len(data.train_windows) * module.tokens_per_step // data.batch_size:,}",
+            data.batch_size,
+            module.tokens_per_step // data.batch_size,
+            trainer.world_size,
+            trainer.accumulate_grad_batches,
+            data.micro_batch_size,
+            trainer.precision,
+            trainer.strategy.root_device.type,
+        )
+
+    def summarize(self, trainer: pl.Trainer, module: LanguageModel, status: str) -> None:
+        latest = last_metrics(self.folder.path / "metrics.jsonl")
+        best = next((c.best for c in trainer.callbacks if hasattr(c, "best")), None)
+        self.folder.write_summary(
+            {
+                "status": status,
+                "step": trainer.global_step,
+                "tokens": trainer.global_step * module.tokens_per_step,
+                "train_seconds": latest.get("seconds"),
+                "wall_seconds": round(time.monotonic() - self.t0, 3),
+                "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
+                "best": best if best and math.isfinite(best["value"]) else None,
+                "metrics": {key: value for key, value in latest.items() if "/" in key},
+            }
+        )
+
+    def tell_result(self) -> int:
+        """The three lines that a run ends with: where it is, how good it is, what to type next."""
+        latest = last_metrics(self.folder.path / "metrics.jsonl")
+        loss = latest.get("val/loss")
+        told = f"loss {loss:.4f}, {latest['val/bpb']:.4f} bits per byte" if loss is not None else "not evaluated"
+        samples = sorted((self.folder.path / "samples").glob("*.txt"))
+        if samples:
+            print(samples[-1].read_text(encoding="utf-8"), flush=True)
+        print(f"run         {self.folder.path}")
+        print(f"validation  {told} after {latest.get('step', 0)} steps and {latest.get('seconds', 0.0):.0f} s of training")
+        print(f"next        nanolit generate model={self.folder.path}", flush=True)
+        return 0
+
+
+def default_precision(accelerator: str) -> str:
+    """What is fast and safe on the device: on a CPU mixed precision is slower than float32."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "32-true"
+
+
+def memory_budget_bytes(trainer: pl.Trainer) -> float:
+    """What the activations of one pass may take: most of what a GPU has free, a modest share of a CPU's memory."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return 0.7 * torch.cuda.mem_get_info(device)[0]
+    return 0.25 * (devices.describe()["memory_bytes"] or 8 * 2**30) / trainer.world_size
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resume_command(run_dir: Path) -> str:
+    command = command_line()
+    return command if "run_dir=" in command else f"{command} run_dir={run_dir}"
+
+
+def finish_wandb(trainer: pl.Trainer) -> None:
+    """Without it all jobs of a sweep end up in one W&B run."""
+    if any(type(logger).__name__ == "WandbLogger" for logger in trainer.loggers):
+        import wandb
+
+        wandb.finish()
+
+
+def quiet_lightning() -> None:
+    """Its notes on cost and progress repeat what we print, or advise against what is meant."""
+    import warnings
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*Found .* module.* in eval mode.*", ".*Experiment logs directory.*"):
+        warnings.filterwarnings("ignore", message)

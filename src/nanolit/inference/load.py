@@ -1,0 +1,38 @@
+"""A path that a user types becomes a model and its tokenizer."""
+
+from pathlib import Path
+
+from nanolit.models.directory import CONFIG, load_model
+from nanolit.models.gpt import GPT
+from nanolit.runtime.devices import pick_device
+from nanolit.tokenizers.directory import load_tokenizer
+from nanolit.tokenizers.protocol import Tokenizer
+
+
+def load(path: Path | str, device: str = "auto") -> tuple[GPT, Tokenizer]:
+    """From a model directory, or a run folder (its `model/`); the model is ready for use on `device`."""
+    folder = model_directory(path)
+    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, device=pick_device(device))
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ValueError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only {model.config.vocab_size}; "
+            "they do not belong together"
+        )
+    return model, tokenizer
+
+
+def model_directory(path: Path | str) -> Path:
+    """Where the model lies that `path` means."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"model: {path} does not exist; give a run folder or a model directory")
+    if not path.is_dir():
+        raise ValueError(f"model: {path} is a file; give the folder that it lies in")
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).is_file():
+            return folder
+    found = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
+    if (path / "config.yaml").is_file():
+        raise ValueError(f"model: the run {path} has saved no model yet (no model/{CONFIG}); found: {found}")
+    raise ValueError(f"model: {path} is neither a model directory ({CONFIG}) nor a run folder (model/); found: {found}")

@@ -1,0 +1,112 @@
+"""From logits to the next token: what a user may ask for, and one small pure function per wish.
+
+Each row draws from a generator of its own, so what a row says depends on its seed and never on its neighbours.
+
+B rows   V vocabulary   S tokens so far
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nanolit.runtime.seeds import derive
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose each token, and when to stop. The defaults sample from the model's own distribution."""
+
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0: always the likeliest token
+    top_k: int | None = None  # only the k likeliest
+    top_p: float | None = None  # only the likeliest that together reach probability p (arXiv 1904.09751)
+    min_p: float | None = None  # only those with at least min_p times the probability of the likeliest
+    repetition_penalty: float = 1.0  # above 1: tokens seen before are less likely (arXiv 1909.05858)
+    seed: int | None = None  # None: another one each time
+    stop: tuple[str, ...] = ()  # the text ends before the first of these
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, must be at least 1")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature: got {self.temperature}, must be a number from 0 (greedy) on")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k: got {self.top_k}, must be at least 1, or null for all tokens")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: got {self.top_p}, must be above 0 and at most 1, or null for all tokens")
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p: got {self.min_p}, must be from 0 to 1, or null for all tokens")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ValueError(f"repetition_penalty: got {self.repetition_penalty}, must be positive (1 changes nothing)")
+        if "" in self.stop:
+            raise ValueError("stop: got an empty string, which ends every text at once; remove it")
+
+
+def row_generators(params: SamplingParams, rows: Sequence[int]) -> list[torch.Generator]:
+    """One stream of random numbers per row; the i-th row's is the same however many rows there are.
+
+    They live on the CPU, so that a seed means the same on every device.
+    """
+    seed = secrets.randbits(63) if params.seed is None else params.seed
+    return [torch.Generator().manual_seed(derive(seed, "row", row)) for row in rows]
+
+
+def sample(
+    logits: Tensor, params: SamplingParams, generators: Sequence[torch.Generator], history: Tensor | None = None
+) -> Tensor:
+    """One token id (B,) for each row of logits (B,V); `history` (B,S) is what the repetition penalty looks at."""
+    logits = logits.float()
+    if params.repetition_penalty != 1.0 and history is not None:
+        logits = penalize_repetition(logits, history, params.repetition_penalty)
+    if params.temperature == 0:
+        return logits.argmax(dim=-1)
+    # Scaled from the top, so that a tiny temperature gives -inf and never NaN.
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / params.temperature
+    if params.top_k is not None:
+        logits = keep_top_k(logits, params.top_k)
+    if params.top_p is not None:
+        logits = keep_top_p(logits, params.top_p)
+    if params.min_p is not None:
+        logits = keep_min_p(logits, params.min_p)
+    return draw(logits.softmax(dim=-1), generators)
+
+
+def penalize_repetition(logits: Tensor, history: Tensor, penalty: float) -> Tensor:
+    """Logits of tokens in `history` move away from being chosen: positive ones divided, negative ones multiplied."""
+    seen = logits.gather(1, history)  # (B, S)
+    return logits.scatter(1, history, torch.where(seen > 0, seen / penalty, seen * penalty))
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """All but the k largest of each row become -inf; equals of the k-th stay."""
+    kth = logits.topk(min(k, logits.size(-1)), dim=-1).values[:, -1:]  # (B, 1)
+    return logits.masked_fill(logits < kth, float("-inf"))
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keeps the smallest set of likeliest tokens whose probabilities reach p; always the likeliest."""
+    ordered, order = logits.sort(dim=-1, descending=True)
+    probabilities = ordered.softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities  # what the likelier ones already hold
+    dropped = before >= p
+    dropped[:, 0] = False  # rounding must not drop everything
+    return logits.masked_fill(dropped.scatter(1, order, dropped), float("-inf"))
+
+
+def keep_min_p(logits: Tensor, min_p: float) -> Tensor:
+    """Drops tokens less likely than min_p times the likeliest."""
+    probabilities = logits.softmax(dim=-1)
+    return logits.masked_fill(probabilities < min_p * probabilities.amax(dim=-1, keepdim=True), float("-inf"))
+
+
+def draw(probabilities: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """One index (B,) by each row's probabilities, from one uniform number per row."""
+    uniform = torch.cat([torch.rand(1, 1, generator=g, dtype=torch.float64) for g in generators])  # (B, 1)
+    device = probabilities.device
+    home = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    cumulative = probabilities.to(home).double().cumsum(dim=-1)
+    cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1, which no uniform number reaches
+    return torch.searchsorted(cumulative, uniform.to(home), right=True).squeeze(1).to(device)

@@ -1,0 +1,1 @@
+"""The model: one decoder-only transformer, its cache, its accounts and its directory."""

@@ -1,0 +1,106 @@
+"""A plain mapping becomes a dataclass, with every key and type checked; not a schema library.
+
+The configuration arrives as what YAML can say. Here unknown keys, wrong types and missing settings become one line that
+names the setting as the user writes it (`model.n_embd`). What a value may be beyond its type is decided by the
+dataclass's own `__post_init__`, whose ValueError passes unchanged.
+"""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Builds dataclass `cls` from `values`; `where` is the setting's name as the user knows it, e.g. "model"."""
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    for key in values:
+        if key not in fields:
+            raise ValueError(f"{_join(where, key)}: no such setting; {_suggestion(where, str(key), list(fields))}")
+    for name, field in fields.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{_join(where, name)}: missing; give it a value ({_describe(hints[name])})")
+    return cls(**{name: _checked(hints[name], value, _join(where, name)) for name, value in values.items()})
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotation wants it, or a ValueError that names the setting."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _checked_union(arguments, value, where)
+    if origin is Literal:
+        if any(value == allowed and type(value) is type(allowed) for allowed in arguments):
+            return value
+    elif dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
+        if isinstance(value, Mapping):
+            return build(hint, value, where)  # type: ignore[arg-type]
+    elif origin in (tuple, list):
+        if isinstance(value, list | tuple) and (origin is list or arguments[-1] is ... or len(arguments) == len(value)):
+            items = [hint_of_item for hint_of_item in arguments if hint_of_item is not ...]
+            items = items if origin is tuple and arguments[-1] is not ... else items * len(value)
+            checked = (_checked(item, v, f"{where}[{i}]") for i, (item, v) in enumerate(zip(items, value, strict=True)))
+            return origin(checked)
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return {key: _checked(arguments[1], item, _join(where, key)) for key, item in value.items()}
+    elif hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        return value
+    raise ValueError(f"{where}: got {value!r} ({type(value).__name__}), expected {_describe(hint)}")
+
+
+def _checked_union(members: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The first member that takes the value; with one member besides None, that member's own message."""
+    if value is None and type(None) in members:
+        return None
+    others = [member for member in members if member is not type(None)]
+    if len(others) == 1 and dataclasses.is_dataclass(others[0]) and isinstance(value, Mapping):
+        return build(others[0], value, where)  # type: ignore[arg-type]
+    for member in sorted(others, key=lambda member: member is float):  # an int stays an int in `int | float`
+        try:
+            return _checked(member, value, where)
+        except ValueError:
+            continue
+    raise ValueError(f"{where}: got {value!r} ({type(value).__name__}), expected {_describe_any(members)}")
+
+
+def _describe(hint: Any) -> str:
+    """The annotation in the user's words."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _describe_any(arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (tuple, list):
+        shown = [_describe(argument) for argument in arguments if argument is not ...]
+        return f"a list of {shown[0]}" if len(shown) == 1 else f"a list of {len(shown)} ({', '.join(shown)})"
+    if origin is dict or dataclasses.is_dataclass(hint):
+        return "settings (key: value)"
+    return getattr(hint, "__name__", str(hint))
+
+
+def _describe_any(members: tuple[Any, ...]) -> str:
+    return " or ".join("null" if member is type(None) else _describe(member) for member in members)
+
+
+def _suggestion(where: str, key: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.6)
+    return (
+        f"did you mean {_join(where, near[0])}?" if near else f"allowed here: {', '.join(sorted(allowed)) or 'nothing'}"
+    )
+
+
+def _join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)

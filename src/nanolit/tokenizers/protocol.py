@@ -1,0 +1,37 @@
+"""What every tokenizer can do; not a base class (that is `vocabulary.Vocabulary`)."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class Tokenizer(Protocol):
+    """Ids are below `vocab_size`; text that spells a special token is plain text to `encode`."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def eot_id(self) -> int | None:
+        """End of text; None where the vocabulary has no such token."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two tokenizers exactly if they give the same ids for every text."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+    def token_bytes(self, token_id: int) -> bytes: ...
+
+    def byte_lengths(self) -> np.ndarray: ...
+
+    def save(self, folder: Path | str) -> None: ...

@@ -1,0 +1,1 @@
+"""The step, its loss and everything that happens around it."""

@@ -1,0 +1,53 @@
+"""Text written by the model as it is now: `samples/step_00001000.txt` in the run folder, and the loggers that show text."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from nanolit.inference.generate import generate
+from nanolit.inference.sample import SamplingParams
+from nanolit.training.cadence import Cadence
+from nanolit.training.callbacks.step import StepCallback, is_last_step
+
+log = logging.getLogger("nanolit")
+
+
+class Samples(StepCallback):
+    def __init__(
+        self,
+        every_steps: int | None = None,
+        every_tokens: int | None = None,
+        every_minutes: float | None = None,
+        n_samples: int = 3,
+        max_new_tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        prompt: str | None = None,
+    ) -> None:
+        self.cadence = Cadence(every_steps, every_tokens, every_minutes, where="callbacks.samples")
+        self.n_samples, self.prompt = n_samples, prompt
+        self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=0)
+
+    def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
+        due = self.cadence.due(trainer, module.tokens_per_step)
+        if (due or is_last_step(trainer)) and self.n_samples and trainer.is_global_zero:
+            with module.stopwatch.paused():
+                self.write(trainer, module)
+
+    def write(self, trainer: pl.Trainer, module: Any) -> None:
+        tokenizer = trainer.datamodule.tokenizer
+        prompt = self.prompt if self.prompt is not None else ("" if tokenizer.eot_id is not None else "\n")
+        module.network.eval()
+        try:
+            texts = generate(module.network, tokenizer, prompt, self.params, n_samples=self.n_samples)
+        finally:
+            module.network.train()
+        path = Path(trainer.default_root_dir) / "samples" / f"step_{trainer.global_step:08d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n\n---\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
+        for logger in trainer.loggers:
+            if isinstance(logger, pl.loggers.TensorBoardLogger):
+                for i, text in enumerate(texts):
+                    logger.experiment.add_text(f"samples/{i}", text, trainer.global_step)

@@ -1,0 +1,142 @@
+"""The LightningModule: one network, one optimizer, one schedule. It trains on whatever batches arrive.
+
+A batch is {"inputs": (B, T), "targets": (B, T) with -1 for "not supervised", "step_targets": supervised tokens of the whole
+optimizer step}. It knows no dataset, writes no files and logs nothing by itself: callbacks read `step_losses`, `grad_norms` and
+`evaluation`. Nothing in a training step waits for the device.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nanolit.runtime.seeds import derive
+from nanolit.training.losses import step_loss
+from nanolit.training.stopwatch import Stopwatch
+
+OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
+
+
+class NonFiniteLoss(Exception):
+    """The loss, or the gradient, of an optimizer step is not a number. Steps count from 1."""
+
+    def __init__(self, step: int, loss: float, norm: float = math.nan) -> None:
+        super().__init__(f"step {step}: the loss is {loss}, the norm of the gradient {norm}")
+        self.step, self.loss, self.norm = step, loss, norm
+
+
+class LanguageModel(pl.LightningModule):
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: OptimizerFactory,
+        schedule: Callable[[int], float],
+        byte_lengths: Tensor,
+        tokens_per_step: int,
+        seed: int = 0,
+        uses_dropout: bool = False,
+        flops_per_token: float = 0.0,
+        peak_flops: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.tokens_per_step = tokens_per_step
+        self.seed = seed
+        self.uses_dropout = uses_dropout
+        self.flops_per_token, self.peak_flops = flops_per_token, peak_flops  # 0: unknown, no MFU
+        self.stopwatch = Stopwatch()
+        self.register_buffer("byte_lengths", byte_lengths, persistent=False)  # (vocab,) bytes of each token's text
+        self.step_losses: list[Tensor] = []  # one per finished optimizer step since the last flush, this rank's share
+        self.grad_norms: list[Tensor] = []
+        self.evaluation: dict[str, float] = {}
+        self._micro_losses: list[Tensor] = []
+        self._sums: Tensor = torch.zeros(5)
+
+    # Training
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        if self.uses_dropout:
+            # Dropout is a pure function of (seed, micro-batch, rank): nothing to save, and no evaluation or sample can shift it.
+            torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
+        nll = self.network(batch["inputs"], batch["targets"])  # (B, T)
+        trainer = self.trainer
+        loss = step_loss(nll, batch["step_targets"], trainer.accumulate_grad_batches, trainer.world_size)
+        self._micro_losses.append(loss.detach())
+        return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Called once per optimizer step with unscaled gradients, whatever the precision."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]  # walking the modules takes longer
+        if gradient_clip_algorithm == "value" and gradient_clip_val:
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+            gradient_clip_val = None
+        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+        losses = self._micro_losses
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        losses.clear()
+        if self.device.type == "cpu" and not math.isfinite(loss.item() + norm.item()):
+            # Seen before the weights take the step. On other devices looking means waiting, so there Metrics looks later.
+            raise NonFiniteLoss(self.trainer.global_step + 1, loss.item(), norm.item())
+        self.grad_norms.append(norm)
+        self.step_losses.append(loss)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None) -> None:
+        scale = self.schedule(self.trainer.global_step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * scale
+        optimizer.step(closure=optimizer_closure)
+
+    def configure_optimizers(self) -> Optimizer:
+        optimizer = self.make_optimizer(self.network.named_parameters())
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        return optimizer
+
+    # Evaluation: sums over the whole split, so that neither batch size nor number of ranks can change a metric
+
+    def on_validation_epoch_start(self) -> None:
+        # float64 on the host's terms; MPS has none
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self._sums = torch.zeros(5, dtype=dtype, device=self.device)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        targets = batch["targets"]  # (B, T)
+        nll, correct = self.network.score(batch["inputs"], targets)
+        n_bytes = self.byte_lengths[targets.clamp_min(0)] * (targets >= 0)  # (B, T), 0 for special tokens
+        sums = (nll.sum(), (targets >= 0).sum(), correct.sum(), nll[n_bytes > 0].sum(), n_bytes.sum())
+        self._sums += torch.stack([value.to(self._sums.dtype) for value in sums])
+
+    def on_validation_epoch_end(self) -> None:
+        sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
+        nats, n_targets, n_correct, text_nats, n_bytes = sums.tolist()
+        if n_targets == 0:
+            return
+        loss = nats / n_targets
+        self.evaluation = {
+            "val/loss": loss,
+            "val/ppl": math.exp(min(loss, 700.0)),
+            "val/bpb": text_nats / (math.log(2) * n_bytes) if n_bytes else math.nan,
+            "val/accuracy": n_correct / n_targets,
+        }
+        self.log_dict(self.evaluation, logger=False)  # for third-party callbacks, which look in trainer.callback_metrics
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["nanolit"] = {"format": 1, "step": self.trainer.global_step}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The clock is the optimizer step: Lightning's count of micro-batches is rewritten to this run's accumulation."""
+        n_batches = checkpoint["nanolit"]["step"] * self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for scope in ("total", "current"):
+            done = progress[scope]["completed"] - progress[scope]["ready"]  # -1 when saved inside on_train_batch_end
+            progress[scope].update(ready=n_batches, started=n_batches, processed=n_batches, completed=n_batches + done)

@@ -1,0 +1,77 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from nanolit.runtime.typed import build
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rate < 0:
+            raise ValueError(f"model.inner.rate: got {self.rate}, must be at least 0")
+
+
+@dataclass(frozen=True)
+class Model:
+    n_layer: int
+    n_embd: int = 8
+    tied: bool = True
+    kind: Literal["a", "b"] = "a"
+    cap: float | None = None
+    inner: Inner = field(default_factory=Inner)
+    maybe: Inner | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+    names: tuple[str, ...] = ()
+    sizes: list[int] = field(default_factory=list)
+    extra: dict[str, int] = field(default_factory=dict)
+    path: Path | None = None
+    either: int | str = 0
+
+
+def test_every_kind_of_value_arrives_as_annotated() -> None:
+    values = {
+        "n_layer": 2, "tied": False, "kind": "b", "cap": 30, "inner": {"rate": 2}, "maybe": {"rate": 3},
+        "betas": [0, 1], "names": ["x", "y"], "sizes": (1, 2), "extra": {"k": 1}, "path": "here", "either": "s",
+    }  # fmt: skip
+    built = build(Model, values, "model")
+    assert built == Model(
+        2, 8, False, "b", 30.0, Inner(2.0), Inner(3.0), (0.0, 1.0), ("x", "y"), [1, 2], {"k": 1}, Path("here"), "s"
+    )
+    assert isinstance(built.cap, float) and isinstance(built.inner.rate, float) and isinstance(built.betas[0], float)
+    assert build(Model, {"n_layer": 1, "cap": None, "maybe": None, "inner": Inner(4.0)}, "model").inner == Inner(4.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n_layer": 1, "n_embed": 3}, "model.n_embed: no such setting; did you mean model.n_embd?"),
+        ({"n_layer": 1, "inner": {"rat": 3}}, "model.inner.rat: no such setting; did you mean model.inner.rate?"),
+        ({"n_layer": 1, "maybe": {"rat": 3}}, "model.maybe.rat: no such setting; did you mean model.maybe.rate?"),
+        ({"n_layer": 1, "inner": {"zzz": 3}}, "model.inner.zzz: no such setting; allowed here: rate"),
+        ({}, "model.n_layer: missing; give it a value (int)"),
+        ({"n_layer": "abc"}, "model.n_layer: got 'abc' (str), expected int"),
+        ({"n_layer": True}, "model.n_layer: got True (bool), expected int"),
+        ({"n_layer": 2.0}, "model.n_layer: got 2.0 (float), expected int"),
+        ({"n_layer": 1, "tied": 1}, "model.tied: got 1 (int), expected bool"),
+        ({"n_layer": 1, "kind": "c"}, "model.kind: got 'c' (str), expected one of a, b"),
+        ({"n_layer": 1, "cap": "x"}, "model.cap: got 'x' (str), expected float or null"),
+        ({"n_layer": 1, "cap": True}, "model.cap: got True (bool), expected float or null"),
+        ({"n_layer": 1, "betas": [0.9]}, "model.betas: got [0.9] (list), expected a list of 2 (float, float)"),
+        ({"n_layer": 1, "names": ["x", 1]}, "model.names[1]: got 1 (int), expected str"),
+        ({"n_layer": 1, "names": "xy"}, "model.names: got 'xy' (str), expected a list of str"),
+        ({"n_layer": 1, "sizes": [1, "2"]}, "model.sizes[1]: got '2' (str), expected int"),
+        ({"n_layer": 1, "extra": {"k": "v"}}, "model.extra.k: got 'v' (str), expected int"),
+        ({"n_layer": 1, "inner": 5}, "model.inner: got 5 (int), expected settings (key: value)"),
+        ({"n_layer": 1, "inner": {"rate": -1}}, "model.inner.rate: got -1.0, must be at least 0"),
+    ],
+)
+def test_a_wrong_value_names_the_setting(values: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        build(Model, values, "model")
+    assert str(caught.value) == message
