@@ -43,17 +43,23 @@ class Metrics(StepCallback):
         self._module = module
         self._path = Path(trainer.default_root_dir) / "metrics.jsonl"
         self._resumed_seconds = 0.0
+        self._begun = False
 
-    def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Lightning has restored the checkpoint, if there is one, when it calls this."""
-        if trainer.is_global_zero:
+    def _begin(self, trainer: pl.Trainer) -> None:
+        """Once, before the first record; only now has Lightning restored the step."""
+        if trainer.is_global_zero and not self._begun:
             kept = rewind(self._path, trainer.global_step)
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLogger):  # it deletes its old file, so it is told everything again
                     for record in kept:
-                        logger.log_metrics({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+                        logger.log_metrics(_values(record), step=record["step"])
+        self._begun = True
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, module: Any) -> None:
+        self._begin(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        self._begin(trainer)
         self._mark = (trainer.global_step, self._seconds())
         module.stopwatch.start()
 
@@ -116,7 +122,7 @@ class Metrics(StepCallback):
         with self._path.open("a") as file:
             file.write(json.dumps(record | values) + "\n")
         for logger in trainer.loggers:
-            logger.log_metrics(values | {"tokens": record["tokens"]}, step=step)
+            logger.log_metrics(_values(record | values), step=step)
 
     def _seconds(self) -> float:
         return self._resumed_seconds + self._module.stopwatch.seconds
@@ -137,6 +143,11 @@ def rewind(path: Path, step: int) -> list[dict[str, Any]]:
     with atomic_path(path) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
     return kept
+
+
+def _values(record: dict[str, Any]) -> dict[str, float]:
+    """What loggers are told besides the step, which they take by itself."""
+    return {key: value for key, value in record.items() if key != "step"}
 
 
 def find_metrics(trainer: pl.Trainer) -> Metrics:
