@@ -67,6 +67,19 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             argv = opened
 
 
+def make(node: dict[str, Any], **extra: Any) -> Any:
+    """The object that a node with a `_target_` describes; what is wrong with its values is told in the object's own words."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, **extra)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise ValueError(_first_line(error)) from error
+
+
 def _plain(config: Any) -> dict[str, Any]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -79,6 +79,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
     run = build(RunConfig, {key: value for key, value in config.items() if key not in groups}, "")
     assert run_names >= set(config) - groups
     data = dict(config["data"])
+    trainer = check_trainer(config["trainer"])  # first: its max_steps is what a schedule's length follows
     settings = Settings(
         run=run,
         model=build(GPTConfig, config["model"], "model"),
@@ -87,7 +88,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         data=build(DataConfig, data, "data"),
         optimizer=optimizer_config(config["optimizer"]),
         schedule=build(ScheduleConfig, config["schedule"], "schedule"),
-        trainer=check_trainer(config["trainer"]),
+        trainer=trainer,
         logger=config["logger"] or {},
         callbacks=config["callbacks"] or {},
         data_root=Path(config["paths"]["data_root"]),

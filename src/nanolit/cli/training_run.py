@@ -10,8 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
 
+from nanolit.cli.hydra_app import make
 from nanolit.cli.run_folder import RunFolder, command_line, last_metrics, read_environment
 from nanolit.cli.settings import Settings, with_vocabulary
 from nanolit.cli.train import WORKER_CONFIG
@@ -46,9 +46,9 @@ class TrainingRun:
         if resume and resume.step >= settings.max_steps:
             log.info("finished already: step %d of %d. trainer.max_steps=… trains longer", resume.step, settings.max_steps)
             return self.tell_result()
+        trainer = self.make_trainer(resume)
         prepared = self.prepare_data()
         pl.seed_everything(settings.run.seed, verbose=False)
-        trainer = self.make_trainer(resume)
         network = self.make_network(prepared.tokenizer.vocab_size)
         micro_batch_size = self.split_batch(trainer, network.config)
         run = settings.run
@@ -70,10 +70,10 @@ class TrainingRun:
     def make_trainer(self, resume: Resume | None) -> pl.Trainer:
         arguments = dict(self.settings.trainer)
         profiler = arguments.pop("profiler", None) or SilentProfiler()
-        arguments["profiler"] = instantiate(profiler) if isinstance(profiler, dict) else profiler
+        arguments["profiler"] = make(profiler) if isinstance(profiler, dict) else profiler
         if arguments.get("precision") == "auto":
             arguments["precision"] = default_precision(arguments.get("accelerator", "auto"))
-        callbacks = [instantiate(node) for node in self.settings.callbacks.values() if node]
+        callbacks = [make(node) for node in self.settings.callbacks.values() if node]
         callbacks.sort(key=lambda callback: isinstance(callback, Checkpoint))  # it saves what the others have become
         evaluates_first = resume.evaluation_pending if resume else self.evaluates_at_start()
         return pl.Trainer(
@@ -102,7 +102,7 @@ class TrainingRun:
                 extra["purge_step"] = resume.step + 1
             if node["_target_"].endswith("WandbLogger"):
                 extra |= {"id": self.folder.run_id(), "resume": "allow"}
-            loggers.append(instantiate(node, **extra))
+            loggers.append(make(node, **extra))
         return loggers
 
     def make_network(self, vocab_size: int) -> GPT:
