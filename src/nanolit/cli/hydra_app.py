@@ -54,7 +54,8 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             sys.argv = before
         return max(codes)
 
-    argv = [quoted(argument) for argument in argv]
+    argv = sorted(argv, key=lambda argument: argument.startswith("-") or "=" not in argument)  # options may stand anywhere
+    argv = with_short_job_names([quoted(argument) for argument in argv])
     while True:
         try:
             return call(argv)
@@ -128,6 +129,24 @@ def quoted(argument: str) -> str:
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"{key}='{escaped}'"
     return argument
+
+
+def with_short_job_names(argv: list[str]) -> list[str]:
+    """A sweep's jobs are named by what differs between them; all overrides together make names too long for a folder."""
+    if not {"-m", "--multirun"} & set(argv):
+        return argv
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    same = ["run_dir"]
+    for argument in argv:
+        try:
+            override = OverridesParser.create().parse_override(argument)
+        except HydraException:
+            continue  # told when the arguments are composed
+        if not override.is_sweep_override():
+            same.append(override.get_key_element().lstrip("+~"))
+    return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]", *argv]
 
 
 def _open_missing_key(argv: list[str], error: Exception) -> list[str] | None:

@@ -268,5 +268,11 @@ def quiet_lightning() -> None:
     import warnings
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*Found .* module.* in eval mode.*", ".*Experiment logs directory.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*in eval mode.*",
+        ".*Experiment logs directory.*",
+        ".*sync_dist=True.*",  # the sums behind the metrics have been added up over the processes already
+        ".*treespec.*is deprecated.*",
+    ):
         warnings.filterwarnings("ignore", message)

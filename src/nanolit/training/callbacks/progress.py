@@ -35,7 +35,7 @@ class Progress(StepCallback):
 
     def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
         now = time.monotonic()
-        if now >= self._next_time or is_last_step(trainer):
+        if now >= self._next_time or (self._bar and is_last_step(trainer)):
             self._next_time = now + (self.refresh_s if self._bar else SECONDS_BETWEEN_LINES)
             self._show(trainer, now)
 
