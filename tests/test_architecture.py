@@ -1,4 +1,6 @@
-"""The house rules that a machine can check: who imports whom, where third-party packages live, file sizes, nothing heavy at import."""
+"""The house rules that a machine can check: who imports whom, where third-party packages live, file sizes, nothing
+heavy at import.
+"""
 
 import ast
 import subprocess

@@ -14,7 +14,14 @@ def test_notebook(name, root, tmp_path, village_root, monkeypatch):
     matplotlib.use("Agg")
     monkeypatch.setenv("DATA_ROOT", str(village_root))
     monkeypatch.setenv("OUT_DIR", str(tmp_path))
-    small = ["data.documents=120", "data.val_documents=10", "tokenizer.vocab_size=300", "model.n_layer=1", "model.n_embd=16", "model.n_head=2"]
+    small = [
+        "data.documents=120",
+        "data.val_documents=10",
+        "tokenizer.vocab_size=300",
+        "model.n_layer=1",
+        "model.n_embd=16",
+        "model.n_head=2",
+    ]
     assert main(["train", "experiment=quick", *small, "trainer.max_steps=12", "batch_size=4", "logger=none"]) == 0
     notebook = json.loads((root / "notebooks" / f"{name}.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -186,7 +186,13 @@ def test_no_space_left_keeps_the_last_good_checkpoint(capfd, tmp_path, monkeypat
     ]
     monkeypatch.undo()
     os.environ["DATA_ROOT"] = os.environ.get("DATA_ROOT", "")
-    assert train(f"run_dir={run}", f"paths.data_root={json.loads((run / 'data.json').read_text())['folder'].rsplit('/', 1)[0]}") == 0
+    assert (
+        train(
+            f"run_dir={run}",
+            f"paths.data_root={json.loads((run / 'data.json').read_text())['folder'].rsplit('/', 1)[0]}",
+        )
+        == 0
+    )
     assert "resuming at step 4" in capfd.readouterr().err
 
 
@@ -224,7 +230,13 @@ def test_non_finite_loss_stops_and_leaves_the_batch_and_the_norms(capfd, tmp_pat
     import numpy as np
 
     run = tmp_path / "run"
-    code = train(f"run_dir={run}", "optimizer=adamw", "optimizer.lr=1e36", "trainer.gradient_clip_val=null", "trainer.max_steps=50")
+    code = train(
+        f"run_dir={run}",
+        "optimizer=adamw",
+        "optimizer.lr=1e36",
+        "trainer.gradient_clip_val=null",
+        "trainer.max_steps=50",
+    )
     refused(capfd, code, "the loss is", "Lower optimizer.lr")
     folder = next((run / "non_finite").iterdir())
     batch = np.load(folder / "batch.npz", allow_pickle=False)

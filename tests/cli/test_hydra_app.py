@@ -26,6 +26,14 @@ def test_quick_is_the_default_unless_a_model_or_an_experiment_is_named():
 
 
 def test_groups_of_the_design_are_there():
-    assert {"model", "data", "tokenizer", "optimizer", "schedule", "trainer", "logger", "callbacks", "experiment"} <= set(
-        hydra_app.groups()
-    )
+    assert {
+        "model",
+        "data",
+        "tokenizer",
+        "optimizer",
+        "schedule",
+        "trainer",
+        "logger",
+        "callbacks",
+        "experiment",
+    } <= set(hydra_app.groups())

@@ -1,4 +1,6 @@
-"""The second promise: killed anywhere, the same command goes on, and the loss curve is bit-equal to one never interrupted."""
+"""The second promise: killed anywhere, the same command goes on, and the loss curve is bit-equal to one never
+interrupted.
+"""
 
 import json
 import os
@@ -39,7 +41,9 @@ TIMES = ("seconds", "perf/tok_per_s", "perf/step_ms", "perf/mfu")
 def start(root: Path, run_dir: Path, data_root: Path, *extra: str) -> subprocess.Popen:
     environment = {**os.environ, "DATA_ROOT": str(data_root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     command = [sys.executable, "train.py", *OVERRIDES, f"run_dir={run_dir}", *extra]
-    return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def records(run_dir: Path, keep_times: bool = False) -> list[dict]:

@@ -1,4 +1,6 @@
-"""What the tests of training share: a little prepared text, tiny networks, and a Trainer set up as the command sets it up."""
+"""What the tests of training share: a little prepared text, tiny networks, and a Trainer set up as the command sets it
+up.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from nanolit.training.language_model import LanguageModel
 BLOCK_SIZE = 32
 ADAMW = AdamWConfig(lr=3e-3)
 MUON = MuonConfig(lr=0.02, embedding_lr=0.01, momentum_warmup_steps=4)
-COSINE = ScheduleConfig("cosine", warmup_steps=3, min_ratio=0.1)
+COSINE = ScheduleConfig("cosine", warmup_steps=1, min_ratio=0.1)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +36,9 @@ def prepared(tmp_path_factory) -> Prepared:
 
 
 def tiny_gpt(**changes: Any) -> GPT:
-    """The same weights whenever it is called. Without biases: a key's bias has no gradient but rounding, which AdamW blows up."""
+    """The same weights whenever it is called. Without biases: a key's bias has no gradient but rounding, which AdamW
+    blows up.
+    """
     torch.manual_seed(1)
     fields = {"vocab_size": 257, "block_size": BLOCK_SIZE, "n_layer": 2, "n_head": 2, "n_embd": 32, "bias": False}
     return GPT(GPTConfig(**{**fields, **changes}))
@@ -83,6 +87,7 @@ class Bench:
         batch_size: int = 8,
         micro_batch_size: int = 8,
         seed: int = 3,
+        loader: LoaderConfig = LoaderConfig(),
         callbacks: tuple[pl.Callback, ...] = (),
         folder: Path | None = None,
         **trainer_arguments: Any,
@@ -92,9 +97,13 @@ class Bench:
         trainer = self.trainer(max_steps, (recorder, *callbacks), folder or self.folder, **trainer_arguments)
         trainer.accumulate_grad_batches = batch_size // micro_batch_size
         module = self.module(network, optimizer, curve, max_steps, batch_size, seed)
-        data = PretrainData(self.prepared, BLOCK_SIZE, batch_size, micro_batch_size, seed, LoaderConfig())
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=self.data(micro_batch_size, batch_size, seed, loader))
         return Fitted(module, trainer, recorder)
+
+    def data(
+        self, micro_batch_size: int, batch_size: int = 8, seed: int = 3, loader: LoaderConfig = LoaderConfig()
+    ) -> PretrainData:
+        return PretrainData(self.prepared, BLOCK_SIZE, batch_size, micro_batch_size, seed, loader)
 
     def module(
         self,
@@ -115,9 +124,7 @@ class Bench:
             uses_dropout=network.config.dropout > 0,
         )
 
-    def trainer(
-        self, max_steps: int, callbacks: tuple[pl.Callback, ...], folder: Path, **arguments: Any
-    ) -> pl.Trainer:
+    def trainer(self, max_steps: int, callbacks: tuple[pl.Callback, ...], folder: Path, **arguments: Any) -> pl.Trainer:
         quiet_lightning()
         return pl.Trainer(
             **{"accelerator": "cpu", "max_steps": max_steps, "logger": False, "num_sanity_val_steps": 0, **arguments},
@@ -130,7 +137,9 @@ class Bench:
             enable_model_summary=False,
         )
 
-    def batches(self, n_steps: int, batch_size: int, micro_batch_size: int, seed: int = 3) -> list[list[dict[str, Any]]]:
+    def batches(
+        self, n_steps: int, batch_size: int, micro_batch_size: int, seed: int = 3
+    ) -> list[list[dict[str, Any]]]:
         """The micro-batches of each step, as a bare loop would take them."""
         from nanolit.data.windows import TokenWindows
 

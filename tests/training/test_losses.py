@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from nanolit.training.losses import step_loss
 
 
-def gradient_of_step(splits: list[torch.Tensor], world_size: int, weight: torch.Tensor, targets: torch.Tensor, x: torch.Tensor):
+def gradient_of_step(
+    splits: list[torch.Tensor], world_size: int, weight: torch.Tensor, targets: torch.Tensor, x: torch.Tensor
+):
     """As the Trainer does it: each process averages its micro-batches, data parallelism averages the processes."""
     n_targets = int((targets != -1).sum())
     per_process = len(splits) // world_size
@@ -17,14 +19,18 @@ def gradient_of_step(splits: list[torch.Tensor], world_size: int, weight: torch.
     for rank in range(world_size):
         w = weight.clone().requires_grad_()
         for rows in splits[rank * per_process : (rank + 1) * per_process]:
-            nll = F.cross_entropy((x[rows] @ w).flatten(0, 1), targets[rows].flatten(), ignore_index=-1, reduction="none")
+            nll = F.cross_entropy(
+                (x[rows] @ w).flatten(0, 1), targets[rows].flatten(), ignore_index=-1, reduction="none"
+            )
             (step_loss(nll, n_targets, per_process, world_size) / per_process).backward()
         gradients.append(w.grad)
     return torch.stack(gradients).mean(0)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 4)]), st.floats(0, 1))
+@given(
+    st.integers(0, 10**6), st.sampled_from([(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 4)]), st.floats(0, 1)
+)
 def test_any_split_gives_the_gradient_of_the_whole(seed, split, masked):
     n_splits, world_size = split
     generator = torch.Generator().manual_seed(seed)

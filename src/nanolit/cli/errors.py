@@ -1,4 +1,5 @@
-"""Every way a command can fail, as an exit code and one line: 2 for what the user can mend, 1 for a defect, 128 + n for signal n.
+"""Every way a command can fail, as an exit code and one line: 2 for what the user can mend, 1 for a defect, 128 + n
+for signal n.
 
 The traceback goes to the run's log, and to the terminal only with debug=true.
 """
@@ -41,7 +42,7 @@ def _say(line: str, code: int) -> int:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         what = {
-            "No space left on device": "no space left on the device; free some, or choose another place with OUT_DIR or DATA_ROOT",
+            "No space left on device": "no space left on the device; free some, or move with OUT_DIR or DATA_ROOT",
             "Permission denied": "not allowed; choose another place with run_dir=, OUT_DIR or DATA_ROOT",
         }.get(error.strerror, error.strerror)
         return f"{error.filename}: {what}" if error.filename else what

@@ -1,4 +1,5 @@
-"""`nanolit generate model=PATH …`: a model directory or a run folder writes text. Overrides are read without Hydra's grammar, so that a
+"""`nanolit generate model=PATH …`: a model directory or a run folder writes text. Overrides are read without Hydra's
+grammar, so that a
 prompt may hold any character."""
 
 import difflib
@@ -12,8 +13,8 @@ from nanolit.cli.errors import guarded
 
 HELP = """usage: nanolit generate model=PATH [prompt=TEXT | prompt_file=FILE] [key=value …]
 
-PATH is a run folder or a model directory. Without prompt the text comes from standard input, or, in a terminal, is asked for again and
-again. Text goes to standard output, everything else to standard error.
+PATH is a run folder or a model directory. Without prompt the text comes from standard input, or, in a terminal, is
+asked for again and again. Text goes to standard output, everything else to standard error.
 """
 
 
@@ -72,7 +73,9 @@ def read_arguments(argv: list[str]) -> GenerateConfig:
             raise ValueError(f"{argument}: write each argument as key=value; allowed keys: {', '.join(known)}")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise ValueError(f"{key}: no such setting; {f'did you mean {near[0]}?' if near else 'allowed: ' + ', '.join(known)}")
+            raise ValueError(
+                f"{key}: no such setting; {f'did you mean {near[0]}?' if near else 'allowed: ' + ', '.join(known)}"
+            )
         is_text = known[key] in (str, str | None)
         value = text if is_text else yaml.safe_load(text)
         values[key] = [value] if key == "stop" and not isinstance(value, list) else value

@@ -1,7 +1,7 @@
 """Hydra as this project wants it: plain values for the command, one-line errors, no traceback, and no grammar lessons.
 
-An override is tried as it stands; if Hydra's grammar rejects its value it is quoted. Keys that a dataclass checks later (`model.…`) may
-be given even where the YAML leaves them out.
+An override is tried as it stands; if Hydra's grammar rejects its value it is quoted. Keys that a dataclass checks
+later (`model.…`) may be given even where the YAML leaves them out.
 """
 
 import difflib
@@ -38,7 +38,9 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
     from omegaconf.errors import OmegaConfBaseException
 
     _register_resolvers()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting, so that errors are told in our way
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # Hydra raises instead of printing and exiting, so that errors are told in our way
+    )
     codes = [0]
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)
@@ -54,7 +56,9 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             sys.argv = before
         return max(codes)
 
-    argv = sorted(argv, key=lambda argument: argument.startswith("-") or "=" not in argument)  # options may stand anywhere
+    argv = sorted(
+        argv, key=lambda argument: argument.startswith("-") or "=" not in argument
+    )  # options may stand anywhere
     argv = with_short_job_names([quoted(argument) for argument in argv])
     while True:
         try:
@@ -69,7 +73,9 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
 
 
 def make(node: dict[str, Any], **extra: Any) -> Any:
-    """The object that a node with a `_target_` describes; what is wrong with its values is told in the object's own words."""
+    """The object that a node with a `_target_` describes; what is wrong with its values is told in the object's own
+    words.
+    """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
@@ -91,7 +97,7 @@ def _plain(config: Any) -> dict[str, Any]:
     if hydra_config.mode == RunMode.MULTIRUN and "run_dir" in config and not explicit:
         with open_dict(config):  # each job of a sweep has a folder of its own
             config.run_dir = hydra_config.runtime.output_dir
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return plain
 
@@ -104,7 +110,9 @@ def _register_resolvers() -> None:
 
 
 def _run_time() -> str:
-    """Names a run folder: the scheduler's job, which is the same for all its processes and after a requeue, or the time."""
+    """Names a run folder: the scheduler's job, which is the same for all its processes and after a requeue, or the
+    time.
+    """
     from datetime import datetime
 
     job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
@@ -132,7 +140,7 @@ def quoted(argument: str) -> str:
 
 
 def with_short_job_names(argv: list[str]) -> list[str]:
-    """A sweep's jobs are named by what differs between them; all overrides together make names too long for a folder."""
+    """A sweep's jobs are named by what differs between them; all overrides together make too long a name."""
     if not {"-m", "--multirun"} & set(argv):
         return argv
     from hydra.core.override_parser.overrides_parser import OverridesParser

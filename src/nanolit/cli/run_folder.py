@@ -15,7 +15,8 @@ from nanolit.runtime.files import atomic_path, read_json, write_json
 
 log = logging.getLogger("nanolit")
 
-# What shapes the loss curve: a run may not go on with another value. (Longer or shorter is allowed, and so is the schedule's end with it.)
+# What shapes the loss curve: a run may not go on with another value. (Longer or shorter is allowed, and so is the
+# schedule's end with it.)
 SHAPING = ("stage", "seed", "batch_size", "model", "tokenizer", "data", "optimizer", "schedule")
 FREE = ("data.loader.num_workers", "schedule.decay_steps")
 
@@ -40,14 +41,18 @@ class RunFolder:
             return
         told = ", ".join(f"{key} was {old!r}, now {new!r}" for key, old, new in changes)
         if not force:
-            raise ValueError(f"run_dir={self.path} holds a run with other settings: {told}. Choose another run_dir, or force_resume=true")
+            raise ValueError(
+                f"run_dir={self.path} holds a run with other settings: {told}. "
+                "Choose another run_dir, or force_resume=true"
+            )
         log.warning("going on with changed settings: %s", told)
 
     def check_data(self, data: dict[str, Any], force: bool) -> None:
         """The tokens that a run goes on with are those that it began with."""
         path = self.path / "data.json"
         if path.exists() and (before := read_json(path))["splits"] != data["splits"]:
-            message = f"the tokens of the run in {self.path} were in {before['folder']} and differ from those in {data['folder']}"
+            was, now = before["folder"], data["folder"]
+            message = f"the tokens of the run in {self.path} were in {was} and differ from those in {now}"
             if not force:
                 raise ValueError(f"{message}. Restore the text, choose another run_dir, or force_resume=true")
             log.warning("going on although %s", message)

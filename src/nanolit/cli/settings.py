@@ -1,4 +1,6 @@
-"""The composed configuration as checked values, before anything heavy starts. What a value may be is said by the dataclass it ends in."""
+"""The composed configuration as checked values, before anything heavy starts. What a value may be is said by the
+dataclass it ends in.
+"""
 
 import difflib
 import inspect
@@ -123,5 +125,7 @@ def with_vocabulary(model: GPTConfig, vocab_size: int, given: dict[str, Any]) ->
     if "vocab_size" not in given:
         return replace(model, vocab_size=vocab_size)
     if model.vocab_size < vocab_size:
-        raise ValueError(f"model.vocab_size: got {model.vocab_size}, the tokenizer has {vocab_size}; leave it out to take that")
+        raise ValueError(
+            f"model.vocab_size: got {model.vocab_size}, the tokenizer has {vocab_size}; leave it out to take that"
+        )
     return model

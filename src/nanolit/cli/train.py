@@ -1,4 +1,6 @@
-"""`nanolit train`: from a composed configuration to a run folder, as a list of steps. Any interruption is resumed by the same command."""
+"""`nanolit train`: from a composed configuration to a run folder, as a list of steps. Any interruption is resumed by
+the same command.
+"""
 
 import logging
 import os
@@ -11,7 +13,9 @@ from nanolit.cli.errors import guarded
 
 log = logging.getLogger("nanolit")
 
-WORKER_CONFIG = "NANOLIT_WORKER_CONFIG"  # path of a composed configuration; set for the processes that the Trainer starts
+WORKER_CONFIG = (
+    "NANOLIT_WORKER_CONFIG"  # path of a composed configuration; set for the processes that the Trainer starts
+)
 EXAMPLES = """examples:
   python train.py                                     experiment=quick: the village, under a minute on two CPU cores
   python train.py data=text data.source=FOLDER        the quick model on your own files
@@ -48,9 +52,17 @@ def with_default_experiment(argv: list[str]) -> list[str]:
 def help_text() -> str:
     from nanolit.cli import hydra_app
 
-    lines = ["usage: python train.py [GROUP=CHOICE …] [key=value …] [--multirun] [--cfg job]", "", EXAMPLES, "", "groups:"]
+    lines = [
+        "usage: python train.py [GROUP=CHOICE …] [key=value …] [--multirun] [--cfg job]",
+        "",
+        EXAMPLES,
+        "",
+        "groups:",
+    ]
     lines += [f"  {group + '=':<14}{', '.join(hydra_app.option_names(group))}" for group in hydra_app.groups()]
-    return "\n".join([*lines, "", "--cfg job prints every setting of this command line; debug=true shows the traceback of an error."])
+    return "\n".join(
+        [*lines, "", "--cfg job prints every setting of this command line; debug=true shows the traceback of an error."]
+    )
 
 
 def train(config: dict[str, Any]) -> int:
@@ -59,6 +71,8 @@ def train(config: dict[str, Any]) -> int:
     from nanolit.runtime import log as logs
 
     folder = RunFolder(Path(config["run_dir"]))
+    logs.setup()
+    log.info("%s in %s", config["name"], folder.path)  # at once; the next lines import for some seconds
     try:
         from nanolit.cli.settings import read_settings
 

@@ -1,4 +1,4 @@
-"""One training run: data, network, Trainer, fit, summary. The steps in order; each is a method that can be read alone."""
+"""One training run: Trainer, data, network, fit, summary. The steps in order; each can be read alone."""
 
 import logging
 import math
@@ -23,10 +23,11 @@ from nanolit.optim.build import build_optimizer
 from nanolit.optim.schedules import schedule
 from nanolit.runtime import devices, dist
 from nanolit.runtime import log as logs
-from nanolit.training.callbacks import Checkpoint, Interrupt, NonFiniteReport, RunInterrupted
+from nanolit.training.callbacks import BestModel, Checkpoint, Interrupt, NonFiniteReport, RunInterrupted
 from nanolit.training.callbacks.checkpoint import Resume, newest_valid
-from nanolit.training.silent_profiler import SilentProfiler
+from nanolit.training.callbacks.step import find_callback
 from nanolit.training.language_model import LanguageModel, NonFiniteLoss
+from nanolit.training.silent_profiler import SilentProfiler
 
 log = logging.getLogger("nanolit")
 
@@ -44,7 +45,9 @@ class TrainingRun:
         torch.set_float32_matmul_precision(settings.run.matmul_precision)
         resume = newest_valid(self.folder.path)
         if resume and resume.step >= settings.max_steps:
-            log.info("finished already: step %d of %d. trainer.max_steps=… trains longer", resume.step, settings.max_steps)
+            log.info(
+                "finished already: step %d of %d. trainer.max_steps=… trains longer", resume.step, settings.max_steps
+            )
             return self.tell_result()
         trainer = self.make_trainer(resume)
         prepared = self.prepare_data()
@@ -106,26 +109,29 @@ class TrainingRun:
         return loggers
 
     def make_network(self, vocab_size: int) -> GPT:
-        config = with_vocabulary(self.settings.model, vocab_size, self.config["model"])
-        network = GPT(config)
-        return network
+        return GPT(with_vocabulary(self.settings.model, vocab_size, self.config["model"]))
 
     def split_batch(self, trainer: pl.Trainer, model: GPTConfig) -> int:
-        """Micro-batch and accumulation from memory and number of processes; the result of a step does not depend on them."""
+        """Micro-batch and accumulation from memory and number of processes; the result of a step does not depend on
+        them.
+        """
         run = self.settings.run
         if run.batch_size % trainer.world_size:
-            raise ValueError(f"batch_size: got {run.batch_size}, must be a multiple of the {trainer.world_size} processes")
+            raise ValueError(
+                f"batch_size: got {run.batch_size}, must be a multiple of the {trainer.world_size} processes"
+            )
         share = run.batch_size // trainer.world_size
+        allowed = [size for size in range(1, share + 1) if share % size == 0]
         if run.micro_batch_size == "auto":
-            bytes_per_row = activation_bytes(model, batch=1, context=model.block_size)
-            fits = max(1, int(memory_budget_bytes(trainer) // bytes_per_row))
-            micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(fits, 1))
+            fits = memory_budget_bytes(trainer) // activation_bytes(model, batch=1, context=model.block_size)
+            micro = max(size for size in allowed if size <= max(fits, 1))
         else:
             micro = run.micro_batch_size
-            if share % micro:
+            if micro not in allowed:
+                smaller = max((size for size in allowed if size <= micro), default=1)
                 raise ValueError(
                     f"micro_batch_size: got {micro}, must divide {share}, which is batch_size={run.batch_size} over "
-                    f"{trainer.world_size} process(es); the next smaller is {max(m for m in range(1, min(micro, share) + 1) if share % m == 0)}"
+                    f"{trainer.world_size} process(es); the next smaller is {smaller}"
                 )
         trainer.accumulate_grad_batches = share // micro
         return micro
@@ -153,7 +159,7 @@ class TrainingRun:
         if wanted == "auto":
             wanted = device.type == "cuda"
             if not wanted:
-                log.info("compile=auto: off, for on %s compiling takes longer than it saves in a short run (compile=true turns it on)", device.type)
+                log.info("compile=auto: off; on %s compiling costs more than a short run gains", device.type)
         if wanted:
             network.compile(dynamic=False)
 
@@ -169,7 +175,7 @@ class TrainingRun:
             log.info("stopped at step %d and saved. To go on: %s", stop.step, resume_command(self.folder.path))
         except NonFiniteLoss as error:
             raise ValueError(
-                f"{error}. Stopped; the last good checkpoint is kept, the batch and all norms are in {getattr(error, 'folder', '-')}. "
+                f"{error}. Stopped; the last good checkpoint is kept, the batch and all norms are in {error.folder}. "
                 "Lower optimizer.lr, raise schedule.warmup_steps, or try trainer.precision=32-true"
             ) from error
         finally:
@@ -182,7 +188,8 @@ class TrainingRun:
     def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
         n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
         log.info(
-            "%s: %s parameters, %s training tokens, %d x %s tokens a step (%d process(es) x %d micro-batch(es) x %d), %s on %s",
+            "%s: %s parameters, %s training tokens, %d x %s tokens a step "
+            "(%d process(es) x %d micro-batch(es) x %d), %s on %s",
             "resuming at step " + str(resume.step) if resume else "training",
             f"{n_parameters:,}",
             f"{len(data.train_windows) * module.tokens_per_step // data.batch_size:,}",
@@ -197,7 +204,8 @@ class TrainingRun:
 
     def summarize(self, trainer: pl.Trainer, module: LanguageModel, status: str) -> None:
         latest = last_metrics(self.folder.path / "metrics.jsonl")
-        best = next((c.best for c in trainer.callbacks if hasattr(c, "best")), None)
+        kept = find_callback(trainer, BestModel)
+        best = kept.best if kept and math.isfinite(kept.best["value"]) else None
         self.folder.write_summary(
             {
                 "status": status,
@@ -206,7 +214,7 @@ class TrainingRun:
                 "train_seconds": latest.get("seconds"),
                 "wall_seconds": round(time.monotonic() - self.t0, 3),
                 "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
-                "best": best if best and math.isfinite(best["value"]) else None,
+                "best": best,
                 "metrics": {key: value for key, value in latest.items() if "/" in key},
             }
         )
@@ -220,7 +228,9 @@ class TrainingRun:
         if samples:
             print(samples[-1].read_text(encoding="utf-8"), flush=True)
         print(f"run         {self.folder.path}")
-        print(f"validation  {told} after {latest.get('step', 0)} steps and {latest.get('seconds', 0.0):.0f} s of training")
+        print(
+            f"validation  {told} after {latest.get('step', 0)} steps and {latest.get('seconds', 0.0):.0f} s of training"
+        )
         print(f"next        nanolit generate model={self.folder.path}", flush=True)
         return 0
 

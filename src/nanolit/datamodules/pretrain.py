@@ -1,6 +1,8 @@
-"""Windows of prepared token shards as optimizer steps. The batch at any step is a pure function of the configuration and that step.
+"""Windows of prepared token shards as optimizer steps. The batch at any step is a pure function of the configuration
+and that step.
 
-So a resumed run asks for the steps that are left, and nothing about data is saved, whatever the number of processes or workers.
+So a resumed run asks for the steps that are left, and nothing about data is saved, whatever the number of processes or
+workers.
 """
 
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ ENDLESS = 10**12  # max_steps ends a run, never the data
 class LoaderConfig:
     """How prepared data is served."""
 
-    stride: int | None = None  # distance of two windows in tokens; None: block_size, so that an epoch sees each token once
+    stride: int | None = (
+        None  # distance of two windows in tokens; None: block_size, so that an epoch sees each token once
+    )
     shuffle: bool = True
     num_workers: int | None = None  # None: 2 for a GPU, else 0
     overfit_steps: int | None = None  # repeat the first so many optimizer steps for ever
@@ -60,8 +64,16 @@ class ResumableLoader(DataLoader):
 
 
 class PretrainData(pl.LightningDataModule):
+    trainer: pl.Trainer
+
     def __init__(
-        self, prepared: Prepared, block_size: int, batch_size: int, micro_batch_size: int, seed: int, config: LoaderConfig
+        self,
+        prepared: Prepared,
+        block_size: int,
+        batch_size: int,
+        micro_batch_size: int,
+        seed: int,
+        config: LoaderConfig,
     ) -> None:
         super().__init__()
         self.prepared, self.tokenizer, self.config = prepared, prepared.tokenizer, config

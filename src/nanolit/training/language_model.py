@@ -1,12 +1,13 @@
 """The LightningModule: one network, one optimizer, one schedule. It trains on whatever batches arrive.
 
-A batch is {"inputs": (B, T), "targets": (B, T) with -1 for "not supervised", "step_targets": supervised tokens of the whole
-optimizer step}. It knows no dataset, writes no files and logs nothing by itself: callbacks read `step_losses`, `grad_norms` and
-`evaluation`. Nothing in a training step waits for the device.
+A batch is {"inputs": (B, T), "targets": (B, T) with -1 for "not supervised", "step_targets": how many targets the whole
+optimizer step has}. It knows no dataset, writes no files and logs nothing by itself: callbacks read `step_losses`,
+`grad_norms` and `evaluation`. Nothing in a training step waits for the device.
 """
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,9 +28,13 @@ class NonFiniteLoss(Exception):
     def __init__(self, step: int, loss: float, norm: float = math.nan) -> None:
         super().__init__(f"step {step}: the loss is {loss}, the norm of the gradient {norm}")
         self.step, self.loss, self.norm = step, loss, norm
+        self.folder: Path | None = None  # where the callback NonFiniteReport has written what it knows
 
 
 class LanguageModel(pl.LightningModule):
+    byte_lengths: Tensor
+    network: Any  # forward(ids, targets) -> nll (B, T); score(ids, targets) -> nll (B, T), correct (B, T)
+
     def __init__(
         self,
         network: nn.Module,
@@ -62,7 +67,8 @@ class LanguageModel(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         if self.uses_dropout:
-            # Dropout is a pure function of (seed, micro-batch, rank): nothing to save, and no evaluation or sample can shift it.
+            # Dropout is a pure function of (seed, micro-batch, rank): nothing to save, and no evaluation or sample
+            # can shift it.
             torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
         nll = self.network(batch["inputs"], batch["targets"])  # (B, T)
         trainer = self.trainer
@@ -74,7 +80,9 @@ class LanguageModel(pl.LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Called once per optimizer step with unscaled gradients, whatever the precision."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]  # walking the modules takes longer
+        parameters = [
+            p for group in optimizer.param_groups for p in group["params"]
+        ]  # walking the modules takes longer
         if gradient_clip_algorithm == "value" and gradient_clip_val:
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
             gradient_clip_val = None
@@ -82,13 +90,20 @@ class LanguageModel(pl.LightningModule):
         losses = self._micro_losses
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         losses.clear()
-        if self.device.type == "cpu" and not math.isfinite(loss.item() + norm.item()):
-            # Seen before the weights take the step. On other devices looking means waiting, so there Metrics looks later.
-            raise NonFiniteLoss(self.trainer.global_step + 1, loss.item(), norm.item())
+        if self.device.type == "cpu":
+            # Seen before the weights take the step. On other devices looking means waiting, so there Metrics looks
+            # later.
+            skips_overflow = (
+                getattr(self.trainer.precision_plugin, "scaler", None) is not None
+            )  # float16: it is routine
+            if not math.isfinite(loss.item()) or not (skips_overflow or math.isfinite(norm.item())):
+                raise NonFiniteLoss(self.trainer.global_step + 1, loss.item(), norm.item())
         self.grad_norms.append(norm)
         self.step_losses.append(loss)
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
+    ) -> None:
         scale = self.schedule(self.trainer.global_step)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * scale
@@ -103,7 +118,7 @@ class LanguageModel(pl.LightningModule):
     # Evaluation: sums over the whole split, so that neither batch size nor number of ranks can change a metric
 
     def on_validation_epoch_start(self) -> None:
-        # float64 on the host's terms; MPS has none
+        # Sums over millions of tokens want float64; MPS has none.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self._sums = torch.zeros(5, dtype=dtype, device=self.device)
 
@@ -126,7 +141,9 @@ class LanguageModel(pl.LightningModule):
             "val/bpb": text_nats / (math.log(2) * n_bytes) if n_bytes else math.nan,
             "val/accuracy": n_correct / n_targets,
         }
-        self.log_dict(self.evaluation, logger=False)  # for third-party callbacks, which look in trainer.callback_metrics
+        self.log_dict(
+            self.evaluation, logger=False
+        )  # for third-party callbacks, which look in trainer.callback_metrics
 
     # Checkpoints
 
@@ -134,7 +151,7 @@ class LanguageModel(pl.LightningModule):
         checkpoint["nanolit"] = {"format": 1, "step": self.trainer.global_step}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The clock is the optimizer step: Lightning's count of micro-batches is rewritten to this run's accumulation."""
+        """The clock is the optimizer step: Lightning's count of micro-batches is rewritten to this accumulation."""
         n_batches = checkpoint["nanolit"]["step"] * self.trainer.accumulate_grad_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for scope in ("total", "current"):

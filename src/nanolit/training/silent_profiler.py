@@ -1,4 +1,6 @@
-"""No profiling at no cost. Lightning's own null profiler builds a generator some sixty times per step, a tenth of a millisecond."""
+"""No profiling at no cost. Lightning's own null profiler builds a generator some sixty times per step, a tenth of a
+millisecond.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 

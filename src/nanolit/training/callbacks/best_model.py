@@ -1,4 +1,6 @@
-"""Keeps the best model so far as a model directory, `model/` in the run folder. It keeps no optimizer state: see checkpoint.py."""
+"""Keeps the best model so far as a model directory, `model/` in the run folder. It keeps no optimizer state: see
+checkpoint.py.
+"""
 
 import math
 from pathlib import Path
@@ -23,7 +25,9 @@ class BestModel(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         if self.monitor not in module.evaluation:
-            raise ValueError(f"callbacks.best_model.monitor: got {self.monitor!r}, allowed {', '.join(module.evaluation)}")
+            raise ValueError(
+                f"callbacks.best_model.monitor: got {self.monitor!r}, allowed {', '.join(module.evaluation)}"
+            )
         value = module.evaluation[self.monitor]
         if value < self.best["value"]:
             self.best = {"step": trainer.global_step, "value": value}
@@ -38,4 +42,4 @@ class BestModel(pl.Callback):
             return
         with module.stopwatch.paused(), atomic_folder(Path(trainer.default_root_dir) / "model") as folder:
             save_model(folder, module.network, extra={"step": trainer.global_step, "metrics": module.evaluation})
-            trainer.datamodule.tokenizer.save(folder)
+            trainer.datamodule.tokenizer.save(folder)  # type: ignore[attr-defined]

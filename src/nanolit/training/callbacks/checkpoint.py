@@ -1,7 +1,9 @@
 """Checkpoints: everything needed to go on training, and only for that. Written so that a kill at any moment loses none.
 
-Each is `checkpoints/step_00001200.ckpt`, written to a temporary name, synced and renamed, with a sidecar .json that holds its size and
-hash. Only files whose sidecar agrees are trusted: `newest_valid` falls back past truncated and foreign ones and says so.
+Each is `checkpoints/step_00001200.ckpt`, written to a temporary name, synced and renamed, with a sidecar .json that
+holds its size and hash. Only files whose sidecar agrees are trusted: `newest_valid` falls back past truncated and
+foreign ones and says
+so.
 """
 
 import logging
@@ -13,8 +15,8 @@ import lightning.pytorch as pl
 from nanolit.runtime.files import atomic_path, read_json, sha256_file, write_json
 from nanolit.training.cadence import Cadence
 from nanolit.training.callbacks.evaluate import evaluation_is_due
-from nanolit.training.callbacks.metrics import find_metrics
-from nanolit.training.callbacks.step import StepCallback, is_last_step
+from nanolit.training.callbacks.metrics import Metrics
+from nanolit.training.callbacks.step import StepCallback, find_callback, is_last_step
 
 log = logging.getLogger("nanolit")
 
@@ -55,7 +57,8 @@ class Checkpoint(StepCallback):
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """On every process. Raises before anything is written if a loss since the last look was not finite."""
-        find_metrics(trainer).collect(trainer)
+        if metrics := find_callback(trainer, Metrics):
+            metrics.collect(trainer)
         step = trainer.global_step
         path = Path(trainer.default_root_dir) / "checkpoints" / f"step_{step:08d}.ckpt"
         with module.stopwatch.paused():
@@ -88,9 +91,9 @@ def sidecar(path: Path) -> Path:
 
 
 def newest_valid(run_dir: Path) -> Resume | None:
-    """The checkpoint to go on from, or None if there never was one. Raises if there are some but none can be trusted."""
+    """The checkpoint to go on from, or None if there never was one. Raises if none of several can be trusted."""
     paths = sorted((run_dir / "checkpoints").glob("*.ckpt"), reverse=True)
-    rejected = []
+    rejected: list[str] = []
     for path in paths:
         reason = why_invalid(path)
         if reason is None:

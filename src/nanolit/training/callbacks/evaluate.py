@@ -1,6 +1,7 @@
 """Decides when Lightning's validation loop runs: by optimizer steps, tokens or minutes, and always after the last step.
 
-Lightning counts micro-batches and can only repeat at a fixed distance; here its switch `val_check_batch` is set for each step.
+Lightning counts micro-batches and can only repeat at a fixed distance; here its switch `val_check_batch` is set for
+each step.
 """
 
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from nanolit.training.cadence import Cadence
-from nanolit.training.callbacks.step import StepCallback, is_last_step
+from nanolit.training.callbacks.step import StepCallback, find_callback, is_last_step
 
 ALWAYS, NEVER = 1, 10**15  # every 1st micro-batch is due; the 10^15th will never be
 
@@ -40,4 +41,5 @@ class Evaluate(StepCallback):
 
 
 def evaluation_is_due(trainer: pl.Trainer) -> bool:
-    return any(isinstance(callback, Evaluate) and callback.is_due for callback in trainer.callbacks)
+    evaluate = find_callback(trainer, Evaluate)
+    return evaluate is not None and evaluate.is_due

@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 (a scheduler's warning): finish the step, save, leave. The handler itself only sets a flag.
+"""Ctrl-C, SIGTERM and SIGUSR1 (a scheduler's warning): finish the step, save, leave. The handler itself only sets a
+flag.
 
 A second Ctrl-C leaves at once. With several processes all of them look at each other's flags every few steps.
 """
@@ -12,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 
 from nanolit.training.callbacks.checkpoint import Checkpoint
-from nanolit.training.callbacks.step import StepCallback, is_last_step
+from nanolit.training.callbacks.step import StepCallback, find_callback, is_last_step
 
 log = logging.getLogger("nanolit")
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
@@ -33,11 +34,11 @@ class Interrupt(StepCallback):
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        # Installed over Lightning's handlers, which raise in mid-step, and which with several processes start a collective inside
-        # the signal handler and a broadcast with a wait for the device in every batch.
+        # Installed over Lightning's handlers, which raise in mid-step, and which with several processes start a
+        # collective inside the signal handler and a broadcast with a wait for the device in every batch.
         self._previous = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
         if trainer.world_size > 1:
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
         for signum, handler in self._previous.items():
@@ -52,7 +53,7 @@ class Interrupt(StepCallback):
     def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
         signum = self._agreed(trainer)
         if signum and not is_last_step(trainer):  # after the last step everything is saved and over anyway
-            checkpoint = next((c for c in trainer.callbacks if isinstance(c, Checkpoint)), None)
+            checkpoint = find_callback(trainer, Checkpoint)
             if checkpoint is not None and checkpoint.last_saved_step != trainer.global_step:
                 checkpoint.save(trainer, module)
             raise RunInterrupted(signum, trainer.global_step)

@@ -1,7 +1,7 @@
 """The one writer of metrics: metrics.jsonl first, then every logger. Lazy: the device is read only every so many steps.
 
-On resume the file is cut back to the checkpoint's step, so that after any interruption it equals that of an uninterrupted run
-(but for times and speeds).
+On resume the file is cut back to the checkpoint's step, so that after any interruption it equals that of an
+uninterrupted run (but for times and speeds).
 """
 
 import json
@@ -83,7 +83,9 @@ class Metrics(StepCallback):
     # Reading the device and writing records
 
     def collect(self, trainer: pl.Trainer) -> None:
-        """Fetch what the steps since the last call left on the device. Call it before anything is saved: it finds NaNs."""
+        """Fetch what the steps since the last call left on the device. Call it before anything is saved: it finds
+        NaNs.
+        """
         module = self._module
         if not module.step_losses:
             return
@@ -116,6 +118,8 @@ class Metrics(StepCallback):
     def _write(self, trainer: pl.Trainer, module: Any, values: dict[str, float]) -> None:
         step = trainer.global_step
         record = {"step": step, "tokens": step * module.tokens_per_step, "seconds": round(self._seconds(), 3)}
+        # JSON has no infinity, and the norm of a float16 step that overflowed is one.
+        values = {key: value for key, value in values.items() if math.isfinite(value)}
         self.latest |= record | values
         if not trainer.is_global_zero:
             return
@@ -145,10 +149,6 @@ def rewind(path: Path, step: int) -> list[dict[str, Any]]:
     return kept
 
 
-def _values(record: dict[str, Any]) -> dict[str, float]:
+def _values(record: dict[str, Any]) -> dict[str, Any]:
     """What loggers are told besides the step, which they take by itself."""
     return {key: value for key, value in record.items() if key != "step"}
-
-
-def find_metrics(trainer: pl.Trainer) -> Metrics:
-    return next(callback for callback in trainer.callbacks if isinstance(callback, Metrics))

@@ -1,6 +1,7 @@
 """When the loss is no longer a number: leave behind what is needed to find out why. It does not try to repair the run.
 
-`non_finite/step_00000123/` gets the batch of that step (batch.npz) and the norm of every parameter and gradient (norms.json).
+`non_finite/step_00000123/` gets the batch of that step (batch.npz) and the norm of every parameter and gradient
+(norms.json).
 """
 
 from pathlib import Path
@@ -19,8 +20,9 @@ class NonFiniteReport(pl.Callback):
             return
         folder = Path(trainer.default_root_dir) / "non_finite" / f"step_{exception.step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
-        batches = trainer.datamodule.batches_of_step(exception.step - 1)
-        np.savez(folder / "batch.npz", **{key: np.concatenate([b[key] for b in batches]) for key in ("inputs", "targets")})
+        batches = trainer.datamodule.batches_of_step(exception.step - 1)  # type: ignore[attr-defined]
+        inputs, targets = (np.concatenate([batch[key] for batch in batches]) for key in ("inputs", "targets"))
+        np.savez(folder / "batch.npz", inputs=inputs, targets=targets)
         norms = {
             name: {
                 "parameter": parameter.detach().float().norm().item(),

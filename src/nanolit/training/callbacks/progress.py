@@ -1,4 +1,5 @@
-"""What the run is doing, on the terminal: a bar a few times a second, or a plain line now and then where there is no terminal.
+"""What the run is doing, on the terminal: a bar a few times a second, or a plain line now and then where there is no
+terminal.
 
 It shows only what Metrics has already read, so it never makes a step wait.
 """
@@ -9,8 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from nanolit.training.callbacks.metrics import find_metrics
-from nanolit.training.callbacks.step import StepCallback, is_last_step
+from nanolit.training.callbacks.metrics import Metrics
+from nanolit.training.callbacks.step import StepCallback, find_callback, is_last_step
 
 SECONDS_BETWEEN_LINES = 10.0  # without a terminal
 
@@ -24,7 +25,7 @@ class Progress(StepCallback):
         self._start = (0, 0.0)  # step and time when this process began
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        self._metrics = find_metrics(trainer)
+        self._metrics = find_callback(trainer, Metrics)
         self._start = (trainer.global_step, time.monotonic())
         if not trainer.is_global_zero:
             self._next_time = float("inf")
@@ -63,7 +64,7 @@ class Progress(StepCallback):
             self._bar = None
 
     def _show(self, trainer: pl.Trainer, now: float) -> None:
-        latest, step = self._metrics.latest, trainer.global_step
+        latest, step = self._metrics.latest if self._metrics else {}, trainer.global_step
         elapsed, done = now - self._start[1], step - self._start[0]
         left_s = elapsed / done * (trainer.max_steps - step) if done else None
         fields = {

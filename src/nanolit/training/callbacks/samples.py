@@ -1,4 +1,6 @@
-"""Text written by the model as it is now: `samples/step_00001000.txt` in the run folder, and the loggers that show text."""
+"""Text written by the model as it is now: `samples/step_00001000.txt` in the run folder, and the loggers that show
+text.
+"""
 
 import logging
 from pathlib import Path
@@ -37,7 +39,7 @@ class Samples(StepCallback):
                 self.write(trainer, module)
 
     def write(self, trainer: pl.Trainer, module: Any) -> None:
-        tokenizer = trainer.datamodule.tokenizer
+        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         prompt = self.prompt if self.prompt is not None else ("" if tokenizer.eot_id is not None else "\n")
         module.network.eval()
         try:
