@@ -62,13 +62,16 @@ def report(name: str, rows: Sequence[Row], facts: Mapping[str, Any] | None = Non
     for fact, value in (facts or {}).items():
         print(f"{fact}: {value}")
     results = {row.name: {"unit": row.unit, "median": row.median, "values": list(row.values)} for row in rows}
-    print(json.dumps({"benchmark": name, "date": date, "machine": machine, "results": results, **(facts or {})}),
-    flush=True)
+    print(
+        json.dumps({"benchmark": name, "date": date, "machine": machine, "results": results, **(facts or {})}),
+        flush=True,
+    )
 
 
 def _machine_line(machine: Mapping[str, Any]) -> str:
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"])
-    return f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads{', ' + gpus if gpus else ''}; torch {machine['torch']}"
+    cpu = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads"
+    return f"{cpu}{', ' + gpus if gpus else ''}; torch {machine['torch']}"
 
 
 def _number(value: float) -> str:

@@ -1,26 +1,24 @@
 """What the Trainer costs per optimizer step over a bare PyTorch loop on the same network and the same batches, and
 what a usual Lightning set-up costs (for context). The runs are real ones: composed by Hydra, with the default
-callbacks,
-TensorBoard and a bar.
+callbacks, TensorBoard and a bar.
 
-    python benchmarks/trainer_overhead.py [repeats=5] [steps=300]
+    python benchmarks/trainer_overhead.py [steps=600]
 
-Bare, nanolit and stock take turns, so that a busy machine slows all of them. Promise, at nanoGPT's CPU size: at most 1
-ms per step, at least 0.97 of the tokens per second. The trivial network shows the overhead alone: there is next to
-nothing to compute.
+Every few steps the Trainer stands still for as many steps of the bare loop, so that each measurement is a pair and a
+busy machine slows both. Promise, at nanoGPT's CPU size: at most 1 ms per step, at least 0.97 of the tokens per
+second. The trivial network shows the overhead alone: there is next to nothing to compute.
 """
 
 import contextlib
 import io
-import json
 import logging
 import random
 import statistics
 import string
-import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,22 +30,21 @@ from torch.utils.data import DataLoader
 
 from nanolit.cli import hydra_app
 from nanolit.cli.run_folder import RunFolder
-from nanolit.cli.settings import read_settings
+from nanolit.cli.settings import Settings, read_settings
 from nanolit.cli.training_run import TrainingRun
 from nanolit.data.batches import BatchPlan, MicroBatches
 from nanolit.data.windows import TokenWindows
 from nanolit.models.gpt import GPT
 from nanolit.optim.schedules import schedule
 
-RECORD_STEPS = 10  # a measurement is the mean of as many steps as Metrics puts into one record
-WARMUP_RECORDS = 3
+BLOCK_STEPS = 20  # two records of Metrics and about one refresh of the bar
+WARMUP_BLOCKS = 2
 TRIVIAL = ["model.n_layer=1", "model.n_head=1", "model.n_embd=8", "model.block_size=8", "batch_size=2"]
 
 
 @dataclass(frozen=True)
 class Arguments:
-    repeats: int = 5
-    steps: int = 300  # of each run; ten times as many of the trivial network
+    steps: int = 600  # of each loop; ten times as many of the trivial network
 
 
 class Terminal(io.StringIO):
@@ -63,9 +60,10 @@ class Case:
     def __init__(self, folder: Path, steps: int, overrides: list[str]) -> None:
         self.folder, self.steps = folder, steps
         fixed = [
-            "experiment=shakespeare_char_cpu_nanogpt", "data=text", f"data.source={folder / 'random.txt'}", "tokenizer=char", "data.append_eot=false",
-            "trainer=cpu", f"paths.data_root={folder / 'data'}", f"run_dir={folder / 'composed'}", f"trainer.max_steps={steps}",
-            "schedule.warmup_steps=10", "trainer.limit_val_batches=1", "callbacks.samples.n_samples=0", f"callbacks.metrics.every_steps={RECORD_STEPS}",
+            "experiment=shakespeare_char_cpu_nanogpt", "trainer=cpu", f"run_dir={folder / f'run_{steps}'}",
+            "data=text", f"data.source={folder / 'random.txt'}", "data.append_eot=false", "tokenizer=char",
+            f"paths.data_root={folder / 'data'}", f"trainer.max_steps={steps}", "schedule.warmup_steps=10",
+            "trainer.limit_val_batches=1", "callbacks.samples.n_samples=0",
         ]  # fmt: skip
         composed: list[dict[str, Any]] = []
         hydra_app.run("train", lambda config: composed.append(config) or 0, [*fixed, *overrides])
@@ -74,17 +72,14 @@ class Case:
             self.config["callbacks"][name]["every_steps"] = 10**9  # present, asked after every step, and not due
         self.settings = read_settings(self.config)
 
-    def run_nanolit(self, run_number: int) -> list[float]:
-        path = self.folder / f"run_{self.steps}_{run_number}"
-        config = json.loads(json.dumps(self.config).replace(str(self.folder / "composed"), str(path)))  # loggers too
-        path.mkdir()
+    def run_nanolit(self) -> "BareBlocks":
+        bare = BareBlocks(self.bare_loop())
         with contextlib.redirect_stdout(Terminal()), contextlib.redirect_stderr(Terminal()):
-            TrainingRun(read_settings(config), config, RunFolder(path)).execute()
-        records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-        return [record["perf/step_ms"] for record in records if "perf/step_ms" in record][WARMUP_RECORDS:]
+            PairedRun(self.settings, self.config, RunFolder(Path(self.config["run_dir"])), bare).execute()
+        return bare
 
     def network_and_batches(self) -> tuple[GPT, MicroBatches]:
-        run = TrainingRun(self.settings, self.config, RunFolder(self.folder / "composed"))
+        run = TrainingRun(self.settings, self.config, RunFolder(Path(self.config["run_dir"])))
         prepared = run.prepare_data()
         pl.seed_everything(self.settings.run.seed, verbose=False)
         network = run.make_network(prepared.tokenizer.vocab_size)
@@ -99,11 +94,11 @@ class Case:
         groups = [{"params": decayed, "weight_decay": adamw.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=adamw.lr, betas=adamw.betas, eps=adamw.eps, fused=True)
 
-    def run_bare(self) -> list[float]:
+    def bare_loop(self) -> Iterator[None]:
+        """One optimizer step each time it is advanced."""
         network, batches = self.network_and_batches()
         optimizer, scale = self.optimizer(network), schedule(self.settings.schedule, self.steps)
         parameters, rate = list(network.parameters()), optimizer.param_groups[0]["lr"]
-        times = [time.perf_counter()]
         for step in range(self.steps):
             batch = batches[step]
             for group in optimizer.param_groups:
@@ -113,30 +108,67 @@ class Case:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
-            if (step + 1) % RECORD_STEPS == 0:
-                times.append(time.perf_counter())
-        return _per_step_ms(times)
+            yield
 
-    def run_stock(self) -> list[float]:
+    def run_stock(self) -> "BareBlocks":
         network, batches = self.network_and_batches()
-        clock = Clock()
+        bare = BareBlocks(self.bare_loop())
         with contextlib.redirect_stdout(Terminal()), contextlib.redirect_stderr(Terminal()):
             trainer = pl.Trainer(
                 max_steps=self.steps,
                 accelerator="cpu",
                 gradient_clip_val=1.0,
                 logger=pl.loggers.TensorBoardLogger(self.folder / "stock"),
-                callbacks=[pl.callbacks.TQDMProgressBar(), clock],
-                log_every_n_steps=RECORD_STEPS,
+                callbacks=[pl.callbacks.TQDMProgressBar(), bare],
+                log_every_n_steps=10,
                 enable_model_summary=False,
                 default_root_dir=self.folder / "stock",
             )
-            trainer.fit(Stock(network, self.optimizer(network)), DataLoader(Endless(batches, self.steps),
-            batch_size=None))
-        return _per_step_ms(clock.times)
+            trainer.fit(
+                Stock(network, self.optimizer(network)), DataLoader(Finite(batches, self.steps), batch_size=None)
+            )
+        return bare
 
 
-class Endless(torch.utils.data.Dataset):
+class BareBlocks(pl.Callback):
+    """Times the Trainer's blocks of steps, and between two of them as many steps of the bare loop."""
+
+    def __init__(self, bare: Iterator[None]) -> None:
+        self.bare = bare
+        self.trainer_ms: list[float] = []
+        self.bare_ms: list[float] = []
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        if trainer.global_step % BLOCK_STEPS:
+            return
+        self.trainer_ms.append(1000 * (time.perf_counter() - self.started) / BLOCK_STEPS)
+        started = time.perf_counter()
+        for _step in range(BLOCK_STEPS):
+            next(self.bare)
+        self.bare_ms.append(1000 * (time.perf_counter() - started) / BLOCK_STEPS)
+        self.started = time.perf_counter()
+
+    def pairs(self) -> list[tuple[float, float]]:
+        return list(zip(self.bare_ms, self.trainer_ms, strict=True))[WARMUP_BLOCKS:]
+
+
+class PairedRun(TrainingRun):
+    """A training run as the command makes it, and one more callback."""
+
+    def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder, bare: BareBlocks) -> None:
+        super().__init__(settings, config, folder)
+        self.bare = bare
+
+    def make_trainer(self, resume: Any) -> pl.Trainer:
+        trainer = super().make_trainer(resume)
+        trainer.callbacks.append(self.bare)
+        return trainer
+
+
+class Finite(torch.utils.data.Dataset):
     def __init__(self, batches: MicroBatches, length: int) -> None:
         self.batches, self.length = batches, length
 
@@ -163,32 +195,15 @@ class Stock(pl.LightningModule):
         return self.optimizer
 
 
-class Clock(pl.Callback):
-    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.times = [time.perf_counter()]
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step % RECORD_STEPS == 0:
-            self.times.append(time.perf_counter())
-
-
-def _per_step_ms(times: list[float]) -> list[float]:
-    return [1000 * (end - start) / RECORD_STEPS for start, end in zip(times, times[1:], strict=False)][WARMUP_RECORDS:]
-
-
-def measure(name: str, case: Case, repeats: int, limits: tuple[str, str]) -> list[Row]:
-    times: dict[str, list[float]] = {"bare loop": [], "nanolit": [], "stock Lightning": []}
-    for i in range(repeats):
-        times["bare loop"].append(statistics.median(case.run_bare()))
-        times["nanolit"].append(statistics.median(case.run_nanolit(i)))
-        times["stock Lightning"].append(statistics.median(case.run_stock()))
-        print(f"{name} {i + 1}/{repeats}: " + ", ".join(f"{k} {v[-1]:.3f} ms" for k, v in times.items()), file=sys.stderr)
-    pairs = list(zip(times["bare loop"], times["nanolit"], times["stock Lightning"], strict=True))
+def measure(name: str, case: Case, limits: tuple[str, str]) -> list[Row]:
+    ours, stock = case.run_nanolit().pairs(), case.run_stock().pairs()
     return [
-        *(Row(f"{name}: {key}", "ms/step", values) for key, values in times.items()),
-        Row(f"{name}: nanolit - bare", "ms/step", [ours - bare for bare, ours, _ in pairs], limits[0]),
-        Row(f"{name}: nanolit tokens/s over bare", "", [bare / ours for bare, ours, _ in pairs], limits[1]),
-        Row(f"{name}: stock - bare", "ms/step", [stock - bare for bare, _, stock in pairs]),
+        Row(f"{name}: bare loop", "ms/step", [bare for bare, _ in ours]),
+        Row(f"{name}: nanolit", "ms/step", [step for _, step in ours]),
+        Row(f"{name}: nanolit - bare", "ms/step", [step - bare for bare, step in ours], limits[0]),
+        Row(f"{name}: tokens/s, nanolit / bare", "", [bare / step for bare, step in ours], limits[1]),
+        Row(f"{name}: stock Lightning - bare", "ms/step", [step - bare for bare, step in stock]),
+        Row(f"{name}: tokens/s, stock / bare", "", [bare / step for bare, step in stock]),
     ]
 
 
@@ -200,11 +215,10 @@ def main() -> None:
         folder = Path(temporary)
         characters = (string.ascii_letters + string.digits + " .\n")[:65]
         (folder / "random.txt").write_text("".join(random.Random(0).choices(characters, k=1_000_000)))
-        full = Case(folder, arguments.steps, [])
-        trivial = Case(folder, 10 * arguments.steps, TRIVIAL)
-        rows = measure("4x128", full, arguments.repeats, ("<= 1", ">= 0.97"))
-        rows += measure("trivial", trivial, arguments.repeats, ("<= 1", ""))
-    report("trainer_overhead", rows, {"steps": arguments.steps})
+        rows = measure("trivial network", Case(folder, 10 * arguments.steps, TRIVIAL), ("<= 1", ""))
+        rows += measure("4 layers x 128", Case(folder, arguments.steps, []), ("<= 1", ">= 0.97"))
+    means = {row.name: round(statistics.mean(row.values), 3) for row in rows if row.name.endswith("- bare")}
+    report("trainer_overhead", rows, {"steps": arguments.steps, "mean of all pairs, rare pauses included": means})
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from nanolit.inference.generate import generate
     from nanolit.inference.load import load
-    from nanolit.inference.sample import SamplingParams
+    from nanolit.inference.params import SamplingParams
     from nanolit.models.gpt import GPT, GPTConfig
 
 _HOMES = {
     "GPT": "nanolit.models.gpt",
     "GPTConfig": "nanolit.models.gpt",
-    "SamplingParams": "nanolit.inference.sample",
+    "SamplingParams": "nanolit.inference.params",
     "generate": "nanolit.inference.generate",
     "load": "nanolit.inference.load",
 }

@@ -246,6 +246,47 @@ def test_non_finite_loss_stops_and_leaves_the_batch_and_the_norms(capfd, tmp_pat
     assert all(path.stem <= f"step_{int(folder.name[5:]) - 1:08d}" for path in (run / "checkpoints").glob("*.ckpt"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["trainer.gradient_clip_val=0.5", "trainer.precision=64-true", "matmul_precision=highest", "model.qk_norm=false"],
+)
+def test_what_bends_the_curve_is_refused_on_resume(capfd, tmp_path, change):
+    assert train(f"run_dir={tmp_path / 'run'}", "trainer.max_steps=2") == 0
+    capfd.readouterr()
+    refused(capfd, train(f"run_dir={tmp_path / 'run'}", change), change.split("=")[0], "was", "now")
+
+
+def test_a_first_try_that_failed_does_not_bind_the_run_folder(capfd, tmp_path):
+    run = tmp_path / "run"
+    small = ["experiment=quick", "data=text", "tokenizer=byte", "model.n_layer=1", "model.block_size=32", "batch_size=4"]
+    rest = ["trainer.max_steps=2", "schedule.warmup_steps=0", "callbacks.samples.n_samples=0", "logger=none"]
+    for name, text in (("short.txt", "too short"), ("long.txt", "long enough " * 200)):
+        (tmp_path / name).write_text(text)
+    arguments = ["train", *small, *rest, f"run_dir={run}"]
+    refused(capfd, main([*arguments, f"data.source={tmp_path / 'short.txt'}"]), "block_size")
+    assert main([*arguments, f"data.source={tmp_path / 'long.txt'}"]) == 0
+
+
+def test_a_device_that_is_not_there(capfd, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    refused(capfd, train(f"run_dir={tmp_path / 'run'}", "trainer.accelerator=gpu"), "trainer:")
+
+
+def test_leftovers_of_a_kill_are_removed_and_an_older_model_comes_back(tmp_path):
+    run = tmp_path / "run"
+    assert train(f"run_dir={run}", "trainer.max_steps=2") == 0
+    weights = (run / "model" / "model.safetensors").read_bytes()
+    (run / "model").rename(run / ".model.abc.tmp-old")
+    (run / ".model.abc.tmp").mkdir()
+    (run / "checkpoints" / ".step_00000004.ckpt.abc.tmp").write_bytes(b"half")
+    assert train(f"run_dir={run}", "trainer.max_steps=4", "trainer.limit_val_batches=0") == 0
+    assert not list(run.rglob(".*"))
+    assert (run / "model" / "model.safetensors").read_bytes() == weights
+
+
 def test_debug_shows_the_traceback(capfd, tmp_path):
     assert train(f"run_dir={tmp_path / 'run'}", "model.n_embed=64", "debug=true") == 2
     assert "Traceback" in capfd.readouterr().err
@@ -257,7 +298,7 @@ def test_debug_shows_the_traceback(capfd, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["trian"], "did you mean 'train'?"),
+        (["trian"], "did you mean train?"),
         (["generate"], "model: missing"),
         (["generate", "model=nowhere"], "nowhere"),
         (["generate", "model=nowhere", "temprature=1"], "did you mean temperature?"),

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
-from nanolit.data.shards import open_shard, write_shard
+from nanolit.data.shards import open_shard
 from nanolit.data.windows import IGNORE, TokenWindows
 
 N_TOKENS = 331
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def shards(tmp_path_factory, write_shard):
     path = tmp_path_factory.mktemp("batches") / "a.bin"
     write_shard(path, [np.arange(N_TOKENS)], 1000, "00" * 32)
     return [open_shard(path)]

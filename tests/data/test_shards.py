@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nanolit.data.shards import HEADER_BYTES, open_shard, shard_writer, write_shard
+from nanolit.data.shards import HEADER_BYTES, open_shard, shard_writer
 
 FINGERPRINT = hashlib.sha256(b"a tokenizer").hexdigest()
 DOCUMENTS = [np.array([1, 2, 3]), np.array([], dtype=int), np.array([65_535, 0])]
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path, write_shard):
     write_shard(tmp_path / "a.bin", DOCUMENTS, 65_536, FINGERPRINT)
     return tmp_path / "a.bin"
 
@@ -23,7 +23,7 @@ def path(tmp_path):
     documents=st.lists(hnp.arrays(np.int64, st.integers(0, 20), elements=st.integers(0, 299)), max_size=8),
     vocab_size=st.sampled_from([300, 65_536, 65_537, 200_000]),
 )
-def test_what_is_written_is_read(documents, vocab_size, tmp_path_factory):
+def test_what_is_written_is_read(documents, vocab_size, write_shard, tmp_path_factory):
     path = tmp_path_factory.mktemp("shard") / "a.bin"
     header = write_shard(path, documents, vocab_size, FINGERPRINT)
     shard = open_shard(path)
@@ -44,13 +44,13 @@ def test_a_document_in_parts_is_one_document(tmp_path):
     assert (shard.tokens.tolist(), shard.starts.tolist()) == ([1, 2, 3, 4], [0, 3])
 
 
-def test_an_error_leaves_no_file(tmp_path):
+def test_an_error_leaves_no_file(tmp_path, write_shard):
     with pytest.raises(ValueError, match="got token id 10, but the vocabulary has 10 ids"):
         write_shard(tmp_path / "a.bin", [np.array([9]), np.array([10])], 10, FINGERPRINT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_vocabulary_over_the_widest_type_is_refused(tmp_path):
+def test_a_vocabulary_over_the_widest_type_is_refused(tmp_path, write_shard):
     with pytest.raises(ValueError, match="vocabulary of 4294967297 ids is too large"):
         write_shard(tmp_path / "a.bin", [], (1 << 32) + 1, FINGERPRINT)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import http.server
 import json
@@ -5,7 +6,7 @@ import threading
 
 import pytest
 
-from nanolit.data.sources import DataConfig, open_source
+from nanolit.data.sources import READ_BY, DataConfig, open_source
 from nanolit.runtime.files import sha256_file
 from nanolit.village import documents as village_documents
 
@@ -168,12 +169,22 @@ def test_openwebtext_with_another_column(rows, tmp_path):
     [
         ({"name": "a/b"}, r"data\.name='a/b'"),
         ({"documents": 0}, r"data\.documents=0: must be at least 1"),
-        ({"val_fraction": 0.0}, r"data\.val_fraction=0\.0: must be between 0 and 1"),
+        ({"kind": "openwebtext", "val_fraction": 0.0}, r"data\.val_fraction=0\.0: must be between 0 and 1"),
         ({"kind": "text"}, r"data\.source: not given"),
-        ({"source": "a.txt"}, "the village writes its own text; use data=text"),
-        ({"encoding": "latin-0"}, r"data\.encoding=latin-0: no such encoding"),
+        ({"source": "a.txt"}, r"data\.source=a\.txt: data\.kind=village does not read it, only text, openwebtext"),
+        ({"kind": "text", "source": "a.txt", "documents": 9}, r"data\.documents=9: .* only village; leave it out"),
+        ({"kind": "text", "source": "a.txt", "split_seed": 1}, r"data\.split_seed=1: .* only openwebtext"),
+        ({"kind": "openwebtext", "sha256": "00"}, r"data\.sha256=00: .* only text"),
+        ({"kind": "text", "source": "a.txt", "encoding": "latin-0"}, r"data\.encoding=latin-0: no such encoding"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
         DataConfig(**settings)
+
+
+def test_the_table_of_what_each_kind_reads_names_every_field():
+    fields = {field.name for field in dataclasses.fields(DataConfig)}
+    assert fields - {name for names in READ_BY.values() for name in names} == {
+        *("name", "kind", "append_eot", "tokens_per_shard"),
+    }

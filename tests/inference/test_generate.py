@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanolit.inference.generate import context_start, generate, generate_ids, stream
-from nanolit.inference.sample import SamplingParams
+from nanolit.inference.params import SamplingParams
 from nanolit.models.gpt import GPT, GPTConfig
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanolit.inference.params import SamplingParams
 from nanolit.inference.sample import (
-    SamplingParams,
     draw,
     keep_min_p,
     keep_top_k,

@@ -1,10 +1,14 @@
 """Model directories: round trips, and one line for everything that can be wrong with one."""
 
 import dataclasses
+import errno
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nanolit.models.directory import load_model, save_model
@@ -118,6 +122,43 @@ def test_each_mistake_is_one_line(folder, name):
     with pytest.raises(ValueError) as error:
         load_model(folder)
     assert message in str(error.value) and "\n" not in str(error.value) and str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [("I/O error: No space left on device (os error 28)", errno.ENOSPC), ("something new", None)],
+)
+def test_what_the_disk_refuses_is_an_error_of_the_system_with_the_path(folder, monkeypatch, told, number):
+    def refuse(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError(f"Error while serializing: {told}")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("nanolit.models.directory.save_file", refuse)
+    with pytest.raises(OSError, match=r"model\.safetensors") as error:
+        save_model(folder, GPT(TINY))
+    assert error.value.errno == number
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+TOO_LARGE = """
+import resource, sys
+from nanolit.models.directory import save_model
+from nanolit.models.gpt import GPT, GPTConfig
+model = GPT(GPTConfig(vocab_size=31, block_size=16, n_layer=2, n_head=4, n_embd=32))
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    save_model(sys.argv[1], model)
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
+def test_safetensors_still_tells_the_systems_error_number(tmp_path):
+    done = subprocess.run([sys.executable, "-c", TOO_LARGE, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{errno.EFBIG} {tmp_path / 'model.safetensors'}"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_folder(tmp_path):

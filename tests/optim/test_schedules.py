@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanolit.optim.schedules import ScheduleConfig, schedule
+from nanolit.optim.schedules import READ_BY, ScheduleConfig, schedule
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ from nanolit.optim.schedules import ScheduleConfig, schedule
         ),
         ({"kind": "wsd", "cooldown_fraction": 0.0}, {0: 1.0, 99: 1.0}),
         ({"kind": "lr_range_test", "range_coeff": 8.0}, {0: math.exp(-4), 50: 1.0, 100: math.exp(4)}),
+        ({"kind": "lr_range_test", "range_coeff": 8.0, "warmup_steps": 4}, {0: math.exp(-4) / 5, 50: 1.0}),
     ],
 )
 def test_exact_values(config: dict[str, Any], expected: dict[int, float]) -> None:
@@ -45,11 +46,12 @@ def test_exact_values(config: dict[str, Any], expected: dict[int, float]) -> Non
 def test_up_in_the_warmup_never_up_after_it_and_inside_the_range(
     kind: Any, warmup_steps: int, max_steps: int, min_ratio: float, cooldown_fraction: float
 ) -> None:
-    config = ScheduleConfig(kind, warmup_steps, min_ratio, cooldown_fraction=cooldown_fraction)
+    given = {"min_ratio": min_ratio, "cooldown_fraction": cooldown_fraction}
+    config = ScheduleConfig(kind, warmup_steps, **{key: given[key] for key in given if key in READ_BY[kind]})
     values = [schedule(config, max_steps)(step) for step in range(max_steps + 5)]
     assert all(0 <= value <= 1 for value in values)
     after = values[warmup_steps:]
-    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(after)) and after[-1] >= min_ratio - 1e-12
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(after)) and after[-1] >= config.min_ratio - 1e-12
     if kind != "wsd":
         assert values[warmup_steps] == 1 and values[:warmup_steps] == sorted(values[:warmup_steps])
 
@@ -72,12 +74,27 @@ def test_a_schedule_pickles_and_drives_lambda_lr() -> None:
     [
         ({"warmup_steps": -1}, "warmup_steps"),
         ({"min_ratio": 1.5}, "min_ratio"),
-        ({"cooldown_fraction": -0.1}, "cooldown_fraction"),
+        ({"kind": "wsd", "cooldown_fraction": -0.1}, "cooldown_fraction"),
         ({"warmup_steps": 10, "decay_steps": 10}, "decay_steps"),
     ],
 )
 def test_impossible_numbers_name_the_setting(config: dict[str, Any], key: str) -> None:
     with pytest.raises(ValueError, match=rf"^schedule\.{key}: got "):
+        ScheduleConfig(**config)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"kind": "constant", "min_ratio": 0.1}, "min_ratio"),
+        ({"kind": "wsd", "decay_steps": 50}, "decay_steps"),
+        ({"kind": "cosine", "cooldown_fraction": 0.1}, "cooldown_fraction"),
+        ({"kind": "linear", "range_coeff": 1.0}, "range_coeff"),
+        ({"kind": "lr_range_test", "min_ratio": 0.1}, "min_ratio"),
+    ],
+)
+def test_a_setting_that_the_curve_does_not_read_is_refused(config: dict[str, Any], key: str) -> None:
+    with pytest.raises(ValueError, match=rf"^schedule\.{key}=.*: schedule\.kind={config['kind']} does not read it"):
         ScheduleConfig(**config)
 
 

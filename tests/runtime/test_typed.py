@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from nanolit.runtime.typed import build
+from nanolit.runtime.typed import build, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,21 @@ def test_a_wrong_value_names_the_setting(values: Mapping[str, Any], message: str
     with pytest.raises(ValueError) as caught:
         build(Model, values, "model")
     assert str(caught.value) == message
+
+
+@dataclass(frozen=True)
+class Animal:
+    kind: str
+    name: str = ""
+    n_legs: int = 4
+    n_wings: int = 2
+
+
+def test_a_value_that_the_kind_does_not_read_is_refused_unless_it_is_the_default() -> None:
+    read_by = {"dog": ("n_legs",), "bird": ("n_wings", "n_legs"), "fish": ()}
+    for fine in (Animal("dog", "Rex", 3), Animal("bird", "", 1, 1), Animal("fish", "Nemo", 4, 2)):
+        refuse_unread(fine, read_by, "pet")
+    with pytest.raises(ValueError) as caught:
+        refuse_unread(Animal("fish", n_legs=3), read_by, "pet")
+    told = "pet.n_legs=3: pet.kind=fish does not read it, only dog, bird; leave it out, or choose another pet="
+    assert str(caught.value) == told

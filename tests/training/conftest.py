@@ -2,6 +2,8 @@
 up.
 """
 
+import json
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,14 +27,20 @@ from nanolit.training.language_model import LanguageModel
 BLOCK_SIZE = 32
 ADAMW = AdamWConfig(lr=3e-3)
 MUON = MuonConfig(lr=0.02, embedding_lr=0.01, momentum_warmup_steps=4)
+AS_IT_COMES = LoaderConfig()
 COSINE = ScheduleConfig("cosine", warmup_steps=1, min_ratio=0.1)
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Prepared:
-    """Some stories in bytes, an end-of-text token after each."""
-    data = DataConfig(documents=40, val_documents=4)
-    return Prepared.open(prepare(data, TokenizerConfig("byte"), tmp_path_factory.mktemp("bytes")))
+    """Some documents in bytes, an end-of-text token after each; fixed text, so that no test depends on the village."""
+    folder = tmp_path_factory.mktemp("bytes")
+    draw = random.Random(0)
+    words = ["".join(draw.choices("aeioulnrst", k=draw.randint(2, 7))) for _ in range(60)] + ["née", "œuf"]
+    texts = [" ".join(draw.choices(words, k=90)) + "." for _ in range(60)]
+    (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    data = DataConfig(name="words", kind="text", source=str(folder / "text.jsonl"), split="document")
+    return Prepared.open(prepare(data, TokenizerConfig("byte"), folder))
 
 
 def tiny_gpt(**changes: Any) -> GPT:
@@ -87,7 +95,7 @@ class Bench:
         batch_size: int = 8,
         micro_batch_size: int = 8,
         seed: int = 3,
-        loader: LoaderConfig = LoaderConfig(),
+        loader: LoaderConfig = AS_IT_COMES,
         callbacks: tuple[pl.Callback, ...] = (),
         folder: Path | None = None,
         **trainer_arguments: Any,
@@ -101,7 +109,7 @@ class Bench:
         return Fitted(module, trainer, recorder)
 
     def data(
-        self, micro_batch_size: int, batch_size: int = 8, seed: int = 3, loader: LoaderConfig = LoaderConfig()
+        self, micro_batch_size: int, batch_size: int = 8, seed: int = 3, loader: LoaderConfig = AS_IT_COMES
     ) -> PretrainData:
         return PretrainData(self.prepared, BLOCK_SIZE, batch_size, micro_batch_size, seed, loader)
 

@@ -6,15 +6,18 @@ import signal
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nanolit.cli.main import main
+from nanolit.data.batches import BatchPlan, MicroBatches
+from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.models.directory import load_model
 from nanolit.optim.build import AdamWConfig
 from nanolit.optim.schedules import ScheduleConfig
-from nanolit.training.callbacks import BestModel, Checkpoint, Evaluate, Metrics, Progress, Samples
+from nanolit.training.callbacks import BestModel, Checkpoint, Evaluate, Metrics, NonFiniteReport, Progress, Samples
 from nanolit.training.callbacks.checkpoint import newest_valid, sidecar
 from nanolit.training.language_model import LanguageModel, NonFiniteLoss
 
@@ -150,7 +153,12 @@ def uninterrupted(tmp_path_factory, village_root):
 
 @pytest.mark.parametrize(
     ("step", "pending"),
-    [(4, True), (5, False), (7, False), (8, True)],  # an evaluation is due, a checkpoint is due, neither, the second one
+    [
+        (4, True),
+        (5, False),
+        (7, False),
+        (8, True),
+    ],  # an evaluation is due, a checkpoint is due, neither, the second one
 )
 def test_terminated_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, capfd, uninterrupted, step, pending):
     before = signal.getsignal(signal.SIGTERM)
@@ -172,24 +180,35 @@ def test_terminated_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, capf
     assert summaries[0]["best"] == summaries[1]["best"]
 
 
+def test_a_crash_after_the_evaluation_that_was_made_up_for(tmp_path, monkeypatch, uninterrupted):
+    with monkeypatch.context() as patch:
+        terminated_at(patch, 4)
+        assert main(["train", *TINY, f"run_dir={tmp_path}"]) == 128 + signal.SIGTERM
+
+    def crash(*arguments) -> None:
+        raise RuntimeError("as by kill -9: nothing is saved")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluate, "on_step_end", crash)
+        assert main(["train", *TINY, f"run_dir={tmp_path}"]) == 1
+    assert steps_with(tmp_path, "val/loss") == [4]
+    assert main(["train", *TINY, f"run_dir={tmp_path}"]) == 0
+    assert records(tmp_path) == records(uninterrupted)
+
+
 # Best model, early stopping
 
 
-def rising_loss(monkeypatch, losses: list[float]) -> None:
-    """The evaluations report these losses."""
+def report_losses(monkeypatch, losses: list[float]) -> None:
+    """The evaluations find these."""
     told = iter(losses)
-    original = LanguageModel.on_validation_epoch_end
-
-    def on_validation_epoch_end(self) -> None:
-        original(self)
-        self.evaluation = self.evaluation | {"val/loss": next(told)}
-        self.log_dict(self.evaluation, logger=False)
-
-    monkeypatch.setattr(LanguageModel, "on_validation_epoch_end", on_validation_epoch_end)
+    monkeypatch.setattr(
+        LanguageModel, "on_validation_epoch_end", lambda module: setattr(module, "evaluation", {"val/loss": next(told)})
+    )
 
 
 def test_keeps_the_best_model_and_not_the_last(bench, monkeypatch):
-    rising_loss(monkeypatch, [3.0, 2.0, 2.5, 2.0, 4.0])
+    report_losses(monkeypatch, [3.0, 2.0, 2.5, 2.0, 4.0])
     weights = {}
 
     class Copy(pl.Callback):
@@ -207,16 +226,18 @@ def test_keeps_the_best_model_and_not_the_last(bench, monkeypatch):
     assert (bench.folder / "model" / "tokenizer.json").exists()
 
 
-def test_early_stopping_stops_and_saves_like_the_end(tmp_path, monkeypatch, capfd):
-    rising_loss(monkeypatch, [3.0, 2.0, 2.1, 2.2, 2.3, 2.4])
-    stopping = ["callbacks=early_stopping", "callbacks.early_stopping.patience=2", "trainer.max_steps=100"]
-    arguments = ["train", *TINY, *stopping, f"run_dir={tmp_path}"]
+def test_early_stopping_stops_and_saves_like_the_end(tmp_path, capfd):
+    stopping = ["callbacks=early_stopping", "callbacks.early_stopping.patience=2", "trainer.max_steps=60"]
+    no_progress = ["optimizer=adamw", "optimizer.lr=0"]
+    arguments = ["train", *TINY, *stopping, *no_progress, f"run_dir={tmp_path}"]
     assert main(arguments) == 0
-    assert newest_valid(tmp_path).step == 16
+    assert newest_valid(tmp_path).step == 12
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["status"], summary["step"], summary["best"]) == ("finished", 16, {"step": 8, "value": 2.0})
-    assert steps_with(tmp_path, "val/loss") == [4, 8, 12, 16]
+    assert (summary["status"], summary["step"], summary["best"]["step"]) == ("finished", 12, 4)
+    assert steps_with(tmp_path, "val/loss") == [4, 8, 12]
     assert "next " in capfd.readouterr().out
+    assert main(arguments) == 0
+    assert newest_valid(tmp_path).step == 12, "it has stopped for good"
 
 
 # Samples and progress
@@ -292,7 +313,9 @@ class CountWaits(pl.Callback):
 
 @pytest.mark.parametrize("micro_batch_size", [8, 4])
 def test_no_step_waits_for_the_device_between_records(bench, make_gpt, monkeypatch, optimizer, micro_batch_size):
-    monkeypatch.setattr(LanguageModel, "device", property(lambda module: torch.device("xpu")))  # not "cpu": no early look
+    monkeypatch.setattr(
+        LanguageModel, "device", property(lambda module: torch.device("xpu"))
+    )  # not "cpu": no early look
     count = CountWaits(monkeypatch)
     callbacks = (Metrics(4), Checkpoint(every_steps=100), Progress(), count)
     trainer = bench.trainer(12, callbacks, bench.folder, gradient_clip_val=1.0, limit_val_batches=0)
@@ -308,7 +331,10 @@ def test_no_step_waits_for_the_device_between_records(bench, make_gpt, monkeypat
 def test_the_early_look_on_a_cpu_is_all_that_waits_there(bench, monkeypatch):
     count = CountWaits(monkeypatch)
     bench.fit(max_steps=3, callbacks=(count, Metrics(100)), limit_val_batches=0)
-    assert list(count.per_step.values())[:2] == [2 + 2, 2 + 2]  # the loss and the norm; the recorder of this test reads them too
+    assert list(count.per_step.values())[:2] == [
+        2 + 2,
+        2 + 2,
+    ]  # the loss and the norm; the recorder of this test reads them too
 
 
 def test_a_loss_that_is_not_a_number_is_found_at_the_next_look_and_named(bench, make_gpt, monkeypatch):
@@ -325,18 +351,60 @@ def test_a_loss_that_is_not_a_number_is_found_at_the_next_look_and_named(bench, 
     assert newest_valid(bench.folder).step == 4
 
 
-def test_an_overflow_leaves_valid_json_behind(bench):
-    class Overflow(pl.Callback):
-        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+class Overflow(pl.Callback):
+    """The second step's gradient was infinite, on a device where nobody looks at each step."""
+
+    def __init__(self, scaler: bool) -> None:
+        self.scaler = scaler
+
+    def on_train_start(self, trainer, module) -> None:
+        if self.scaler:
+            trainer.precision_plugin.scaler = object()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == 2:
             module.grad_norms[-1] = torch.tensor(float("inf"))
 
-    bench.fit(max_steps=2, callbacks=(Overflow(), Metrics(1)), limit_val_batches=0)
+
+def test_an_overflow_that_a_scaler_skips_leaves_valid_json_behind(bench):
+    bench.fit(max_steps=3, callbacks=(Overflow(scaler=True), Metrics(1)), limit_val_batches=0)
 
     def refuse(constant: str):
         raise AssertionError(f"{constant} is not JSON")
 
-    for line in (bench.folder / "metrics.jsonl").read_text().splitlines():
+    lines = (bench.folder / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    for line in lines:
         assert "train/loss" in json.loads(line, parse_constant=refuse)
+
+
+def test_an_infinite_gradient_without_a_scaler_is_found_before_a_checkpoint_is_saved(bench):
+    callbacks = (Overflow(scaler=False), Metrics(100), Checkpoint(every_steps=2))
+    with pytest.raises(NonFiniteLoss, match="step 2"):
+        bench.fit(max_steps=4, callbacks=callbacks, limit_val_batches=0)
+    assert not list(bench.folder.rglob("*.ckpt"))
+
+
+class SpoilOneGradient(pl.Callback):
+    def on_after_backward(self, trainer, module) -> None:
+        if trainer.global_step == 1:
+            next(module.network.parameters()).grad[0, 0] = float("inf")
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_the_report_names_the_gradient_that_is_not_finite_and_the_batch_of_that_step(bench, clip):
+    callbacks = (SpoilOneGradient(), NonFiniteReport(), Metrics(100))
+    loader = LoaderConfig(overfit_steps=1)
+    with pytest.raises(NonFiniteLoss, match="step 2") as caught:
+        bench.fit(max_steps=4, callbacks=callbacks, limit_val_batches=0, gradient_clip_val=clip, loader=loader)
+    norms = json.loads((caught.value.folder / "norms.json").read_text())["norms"]
+    spoiled, *healthy = norms
+    assert norms[spoiled]["gradient"] == float("inf")
+    assert all(0 < norms[name]["gradient"] < 100 for name in healthy)
+    batch = np.load(caught.value.folder / "batch.npz", allow_pickle=False)
+    data = bench.data(8, loader=loader)
+    first = MicroBatches(data.train_windows, BatchPlan(8, 8), 3, loader.shuffle)[0]
+    assert (batch["inputs"] == first["inputs"].numpy()).all(), "one step is repeated: the batch is always the first"
 
 
 def test_records_hold_the_mean_of_their_steps(bench):

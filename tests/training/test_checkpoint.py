@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from nanolit.runtime.files import sha256_file, write_json
-from nanolit.training.callbacks.checkpoint import newest_valid, sidecar
+from nanolit.training.callbacks.checkpoint import Checkpoint, newest_valid, sidecar
 
 
 def make(run_dir, step: int, content: bytes = b"weights" * 100):
@@ -54,3 +54,14 @@ def test_only_bad_ones_is_an_error_not_a_fresh_start(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="no usable checkpoint"):
         newest_valid(tmp_path)
+
+
+def test_pruning_counts_only_trusted_ones_and_drops_an_abandoned_branch(tmp_path):
+    """Resumed at 90 because 100 was cut off; now 97 is saved: 90 and 97 stay, 100 goes."""
+    make(tmp_path, 80)
+    make(tmp_path, 90)
+    sidecar(make(tmp_path, 100)).unlink()
+    newest = make(tmp_path, 97)
+    Checkpoint(keep=2)._prune(newest)
+    assert [path.name for path in sorted(newest.parent.glob("*.ckpt"))] == ["step_00000090.ckpt", "step_00000097.ckpt"]
+    assert newest_valid(tmp_path).step == 97

@@ -15,6 +15,7 @@ from typing import Any
 from nanolit.cli.errors import guarded
 
 # Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
+STOPPED = 128  # exit codes above it are those of signals
 OPEN_SECTIONS = ("model", "tokenizer", "data", "optimizer", "schedule", "trainer")
 
 
@@ -46,12 +47,16 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)
     def job(config: DictConfig) -> None:
         codes.append(guarded(lambda: task(_plain(config)), debug))
+        if codes[-1] > STOPPED:
+            raise SystemExit(codes[-1])  # somebody wants the whole sweep to end, not only this job
 
     def call(arguments: list[str]) -> int:
         before = sys.argv
         sys.argv = [before[0], *arguments]
         try:
             job()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 2
         finally:
             sys.argv = before
         return max(codes)
@@ -72,6 +77,13 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             argv = opened
 
 
+def job_overrides() -> list[str]:
+    """What this run was given: of a sweep, only its own job's values."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else sys.argv[1:]
+
+
 def make(node: dict[str, Any], **extra: Any) -> Any:
     """The object that a node with a `_target_` describes; what is wrong with its values is told in the object's own
     words.
@@ -84,7 +96,7 @@ def make(node: dict[str, Any], **extra: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
-        raise ValueError(_first_line(error)) from error
+        raise ValueError(f"{node['_target_']}: {error.__cause__ or _first_line(error)}") from error
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -115,11 +127,15 @@ def _run_time() -> str:
     """
     from datetime import datetime
 
-    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
-    if job and job != "none":
+    from nanolit.runtime import dist
+
+    if dist.started_by_srun():
+        return f"job_{os.environ['SLURM_JOB_ID']}"
+    if dist.world_size() > 1:
+        job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+        if job == "none":
+            raise ValueError("run_dir: several processes were started from outside; name their folder, run_dir=PATH")
         return f"job_{job}"
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("run_dir: several processes were started from outside; give them one folder with run_dir=PATH")
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
@@ -206,7 +222,7 @@ def groups() -> list[str]:
 
 
 def option_names(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+    return sorted(path.stem for path in (config_folder() / group).glob("[!_]*.yaml"))
 
 
 def _nearest(name: str, allowed: Iterable[str]) -> str:

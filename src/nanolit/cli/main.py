@@ -1,8 +1,11 @@
 """`nanolit COMMAND key=value …`: finds the command and nothing else, so that help is instant."""
 
-import difflib
 import importlib
+import os
 import sys
+
+from nanolit.cli.train import WORKER_CONFIG
+from nanolit.runtime.suggest import suggest
 
 COMMANDS = {
     "train": "train a model, or go on with a run (the same as python train.py)",
@@ -13,6 +16,8 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
+    if WORKER_CONFIG in os.environ:  # Lightning starts further processes with what is left of the arguments
+        argv = ["train"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -23,9 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     command, rest = argv[0], argv[1:]
     if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(COMMANDS)}"
-        print(f"error: no command {command!r}; {hint}", file=sys.stderr)
+        print(f"error: no command {command!r}; {suggest(command, COMMANDS)}", file=sys.stderr)
         return 2
     return importlib.import_module(f"nanolit.cli.{command}").main(rest)
 

@@ -4,10 +4,12 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import uuid
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ log = logging.getLogger("nanolit")
 
 # What shapes the loss curve: a run may not go on with another value. (Longer or shorter is allowed, and so is the
 # schedule's end with it.)
-SHAPING = ("stage", "seed", "batch_size", "model", "tokenizer", "data", "optimizer", "schedule")
+SHAPING = (
+    *("stage", "seed", "batch_size", "model", "tokenizer", "data", "optimizer", "schedule", "matmul_precision"),
+    *("trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
+)
 FREE = ("data.loader.num_workers", "schedule.decay_steps")
 
 
@@ -31,12 +36,8 @@ class RunFolder:
 
     def check_config(self, config: dict[str, Any], force: bool) -> None:
         """Refuse to go on with settings that would bend the loss curve, listing them."""
-        import yaml
-
-        if not self.config_path.exists():
-            return
-        before = yaml.safe_load(self.config_path.read_text())
-        changes = changed_settings(before, config)
+        before = self.stored_config()
+        changes = changed_settings(before, config) if before else []
         if not changes:
             return
         told = ", ".join(f"{key} was {old!r}, now {new!r}" for key, old, new in changes)
@@ -47,6 +48,12 @@ class RunFolder:
             )
         log.warning("going on with changed settings: %s", told)
 
+    def stored_config(self) -> dict[str, Any]:
+        """What the run began with; empty for a new one."""
+        import yaml
+
+        return yaml.safe_load(self.config_path.read_text()) if self.config_path.exists() else {}
+
     def check_data(self, data: dict[str, Any], force: bool) -> None:
         """The tokens that a run goes on with are those that it began with."""
         path = self.path / "data.json"
@@ -56,17 +63,31 @@ class RunFolder:
             if not force:
                 raise ValueError(f"{message}. Restore the text, choose another run_dir, or force_resume=true")
             log.warning("going on although %s", message)
-        write_json(path, data)
 
-    def write_description(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    def remove_leftovers(self) -> None:
+        """What a kill in the middle of writing left under temporary names; an older model/ set aside comes back."""
+        aside = sorted(self.path.glob(".model.*-old"))
+        if aside and not (self.path / "model").exists():
+            aside[-1].rename(self.path / "model")
+        for path in [*self.path.glob(".*.tmp*"), *(self.path / "checkpoints").glob(".*.tmp*")]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def write_description(
+        self, config: dict[str, Any], data: dict[str, Any], environment: dict[str, Any], command: str
+    ) -> None:
         import yaml
 
         with atomic_path(self.config_path) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_json(self.path / "data.json", data)
         with (self.path / "command.txt").open("a") as file:
-            file.write(f"{datetime.now().isoformat(timespec='seconds')}  {command_line()}\n")
-        write_json(self.path / "environment.json", environment | {"run_id": self.run_id()} | git_state())
+            file.write(f"{datetime.now().isoformat(timespec='seconds')}  {command}\n")
+        write_json(self.path / "environment.json", environment | {"run_id": self.run_id} | git_state())
 
+    @cached_property
     def run_id(self) -> str:
         """Names the run to services such as W&B, and stays the same when it is resumed."""
         path = self.path / "environment.json"
@@ -75,6 +96,13 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
 
+    def mark_finished(self) -> None:
+        """For a run that was killed between its last checkpoint and its summary."""
+        path = self.path / "summary.json"
+        summary = read_json(path) if path.exists() else {}
+        if summary.get("status") != "finished":
+            self.write_summary(summary | {"status": "finished", "metrics": last_metrics(self.path / "metrics.jsonl")})
+
     def remove_if_empty(self) -> None:
         """A command that failed before it began leaves nothing behind."""
         if self.path.is_dir() and not any(self.path.iterdir()):
@@ -82,8 +110,11 @@ class RunFolder:
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    flat_before, flat_now = (dict(_flat({key: c[key] for key in SHAPING if key in c}, "")) for c in (before, now))
-    keys = [key for key in {**flat_before, **flat_now} if key not in FREE]
+    flat_before, flat_now = dict(_flat(before, "")), dict(_flat(now, ""))
+    shaping = [
+        key for key in {**flat_before, **flat_now} if key.startswith(tuple(f"{s}." for s in SHAPING)) or key in SHAPING
+    ]
+    keys = [key for key in shaping if key not in FREE]
     return [(k, flat_before.get(k), flat_now.get(k)) for k in keys if flat_before.get(k) != flat_now.get(k)]
 
 
@@ -95,11 +126,11 @@ def _flat(value: Any, prefix: str) -> Any:
         yield prefix, value
 
 
-def command_line() -> str:
-    """What was typed, as it can be typed again."""
+def command_line(overrides: list[str]) -> str:
+    """The command that starts, or goes on with, one run, as it can be typed."""
     name = Path(sys.argv[0]).name
-    start = f"python {name}" if name.endswith(".py") else name
-    return " ".join([start.replace("python __main__.py", "python -m nanolit"), *map(shlex.quote, sys.argv[1:])])
+    start = {"train.py": "python train.py", "__main__.py": "python -m nanolit train"}.get(name, "nanolit train")
+    return " ".join([start, *map(shlex.quote, overrides)])
 
 
 def git_state() -> dict[str, Any]:

@@ -2,9 +2,8 @@
 dataclass it ends in.
 """
 
-import difflib
 import inspect
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.models.gpt import GPTConfig
 from nanolit.optim.build import OptimizerConfig, optimizer_config
 from nanolit.optim.schedules import ScheduleConfig, schedule
+from nanolit.runtime.suggest import suggest
 from nanolit.runtime.typed import build
 from nanolit.tokenizers.directory import TokenizerConfig
 
@@ -20,6 +20,7 @@ from nanolit.tokenizers.directory import TokenizerConfig
 DECIDED_ELSEWHERE = {
     "accumulate_grad_batches": "batch_size and micro_batch_size",
     "max_epochs": "trainer.max_steps: the clock is the optimizer step",
+    "min_epochs": "trainer.min_steps: the clock is the optimizer step",
     "max_time": "trainer.max_steps",
     "val_check_interval": "callbacks.evaluate.every_steps",
     "check_val_every_n_epoch": "callbacks.evaluate.every_steps",
@@ -28,9 +29,14 @@ DECIDED_ELSEWHERE = {
     "callbacks": "the group callbacks",
     "logger": "the group logger",
     "overfit_batches": "data.loader.overfit_steps",
+    "limit_train_batches": "trainer.max_steps, or data.loader.overfit_steps to repeat the first steps for ever",
+    "reload_dataloaders_every_n_epochs": "nothing: the data has no end, so no epoch begins anew",
+    "fast_dev_run": "debug=limit",
+    "barebones": "nothing: it would switch off what a run writes",
     "use_distributed_sampler": "nothing: the data order already knows every process",
     "enable_checkpointing": "callbacks.checkpoint",
     "enable_progress_bar": "callbacks.progress",
+    "enable_model_summary": "nothing: a run begins by telling its number of parameters",
     "num_sanity_val_steps": "callbacks.evaluate.at_start",
 }
 
@@ -76,10 +82,8 @@ class Settings:
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
-    run_names = {field.name for field in fields(RunConfig)}
     groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks"}
     run = build(RunConfig, {key: value for key, value in config.items() if key not in groups}, "")
-    assert run_names >= set(config) - groups
     data = dict(config["data"])
     trainer = check_trainer(config["trainer"])  # first: its max_steps is what a schedule's length follows
     settings = Settings(
@@ -108,8 +112,7 @@ def check_trainer(values: dict[str, Any]) -> dict[str, Any]:
         if key in DECIDED_ELSEWHERE:
             raise ValueError(f"trainer.{key}: is decided elsewhere; use {DECIDED_ELSEWHERE[key]}")
         if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean trainer.{near[0]}?" if near else "see the arguments of lightning.pytorch.Trainer"
+            hint = suggest(key, allowed, "trainer.", otherwise="see the arguments of lightning.pytorch.Trainer")
             raise ValueError(f"trainer.{key}: no such setting; {hint}")
     max_steps = values.get("max_steps")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:

@@ -1,29 +1,31 @@
 """One training run: Trainer, data, network, fit, summary. The steps in order; each can be read alone."""
 
+import importlib.util
 import logging
 import math
 import os
 import time
 from functools import partial
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from nanolit.cli.hydra_app import make
+from nanolit.cli.hydra_app import job_overrides, make
 from nanolit.cli.run_folder import RunFolder, command_line, last_metrics, read_environment
 from nanolit.cli.settings import Settings, with_vocabulary
 from nanolit.cli.train import WORKER_CONFIG
 from nanolit.data.prepare import Prepared, prepare
 from nanolit.datamodules.pretrain import PretrainData
-from nanolit.models.accounting import activation_bytes, flops_per_token
+from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts
 from nanolit.models.gpt import GPT, GPTConfig
 from nanolit.optim.build import build_optimizer
 from nanolit.optim.schedules import schedule
 from nanolit.runtime import devices, dist
 from nanolit.runtime import log as logs
-from nanolit.training.callbacks import BestModel, Checkpoint, Interrupt, NonFiniteReport, RunInterrupted
+from nanolit.training.callbacks import BestModel, Checkpoint, Evaluate, Interrupt, NonFiniteReport, RunInterrupted
 from nanolit.training.callbacks.checkpoint import Resume, newest_valid
 from nanolit.training.callbacks.step import find_callback
 from nanolit.training.language_model import LanguageModel, NonFiniteLoss
@@ -36,6 +38,8 @@ class TrainingRun:
     def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder) -> None:
         self.settings, self.config, self.folder = settings, config, folder
         self.t0 = time.monotonic()
+        given = [override for override in job_overrides() if not override.startswith("run_dir=")]
+        self.command = command_line([*given, f"run_dir={folder.path}"])
 
     def execute(self) -> int:
         """The exit code of the command."""
@@ -48,7 +52,10 @@ class TrainingRun:
             log.info(
                 "finished already: step %d of %d. trainer.max_steps=… trains longer", resume.step, settings.max_steps
             )
+            self.folder.mark_finished()
             return self.tell_result()
+        if dist.is_main():
+            self.folder.remove_leftovers()
         trainer = self.make_trainer(resume)
         prepared = self.prepare_data()
         pl.seed_everything(settings.run.seed, verbose=False)
@@ -60,14 +67,18 @@ class TrainingRun:
         )
         module = self.make_module(network, prepared, trainer)
         if dist.is_main():
-            self.folder.write_description(self.config, devices.describe() | {"variables": read_environment()})
+            environment = devices.describe() | {"packages": installed_versions(), "variables": read_environment()}
+            config = self.config | {
+                "micro_batch_size": micro_batch_size
+            }  # other processes, and a resume, take this one
+            self.folder.write_description(config, describe_data(prepared), environment, self.command)
         return self.fit(trainer, module, data, resume)
 
     def prepare_data(self) -> Prepared:
         settings = self.settings
         prepared = Prepared.open(prepare(settings.data, settings.tokenizer, settings.data_root))
         if dist.is_main():
-            self.folder.check_data({"folder": str(prepared.folder), **prepared.manifest}, settings.run.force_resume)
+            self.folder.check_data(describe_data(prepared), settings.run.force_resume)
         return prepared
 
     def make_trainer(self, resume: Resume | None) -> pl.Trainer:
@@ -78,33 +89,35 @@ class TrainingRun:
             arguments["precision"] = default_precision(arguments.get("accelerator", "auto"))
         callbacks = [make(node) for node in self.settings.callbacks.values() if node]
         callbacks.sort(key=lambda callback: isinstance(callback, Checkpoint))  # it saves what the others have become
-        evaluates_first = resume.evaluation_pending if resume else self.evaluates_at_start()
-        return pl.Trainer(
-            **arguments,
-            logger=self.make_loggers(resume) or False,
-            callbacks=[NonFiniteReport(), *callbacks, Interrupt()],
-            default_root_dir=self.folder.path,
-            num_sanity_val_steps=-1 if evaluates_first else 0,
-            check_val_every_n_epoch=None,  # the callback Evaluate decides
-            use_distributed_sampler=False,  # the data order knows every process
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=1,
-        )
-
-    def evaluates_at_start(self) -> bool:
-        return bool((self.settings.callbacks.get("evaluate") or {}).get("at_start"))
+        for callback in callbacks:
+            if isinstance(callback, Evaluate) and resume:
+                callback.is_due = resume.evaluation_pending
+        try:
+            return pl.Trainer(
+                **arguments,
+                logger=self.make_loggers(resume) or False,
+                callbacks=[NonFiniteReport(), *callbacks, Interrupt()],
+                default_root_dir=self.folder.path,
+                num_sanity_val_steps=0,
+                check_val_every_n_epoch=None,  # the callback Evaluate decides
+                use_distributed_sampler=False,  # the data order knows every process
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                log_every_n_steps=1,
+            )
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
 
     def make_loggers(self, resume: Resume | None) -> list[Any]:
-        """Each is told where the run goes on, so that no point comes twice."""
+        """Each is told where the run goes on. (W&B keeps what it was sent: points after the checkpoint come twice.)"""
         loggers = []
         for node in self.settings.logger.values():
             extra: dict[str, Any] = {}
             if node["_target_"].endswith("TensorBoardLogger") and resume:
                 extra["purge_step"] = resume.step + 1
             if node["_target_"].endswith("WandbLogger"):
-                extra |= {"id": self.folder.run_id(), "resume": "allow"}
+                extra |= {"id": self.folder.run_id, "resume": "allow"}
             loggers.append(make(node, **extra))
         return loggers
 
@@ -112,8 +125,8 @@ class TrainingRun:
         return GPT(with_vocabulary(self.settings.model, vocab_size, self.config["model"]))
 
     def split_batch(self, trainer: pl.Trainer, model: GPTConfig) -> int:
-        """Micro-batch and accumulation from memory and number of processes; the result of a step does not depend on
-        them.
+        """Micro-batch and accumulation from memory and number of processes; but for dropout's masks and rounding, the
+        result of a step does not depend on them.
         """
         run = self.settings.run
         if run.batch_size % trainer.world_size:
@@ -123,8 +136,9 @@ class TrainingRun:
         share = run.batch_size // trainer.world_size
         allowed = [size for size in range(1, share + 1) if share % size == 0]
         if run.micro_batch_size == "auto":
-            fits = memory_budget_bytes(trainer) // activation_bytes(model, batch=1, context=model.block_size)
-            micro = max(size for size in allowed if size <= max(fits, 1))
+            before = self.folder.stored_config().get("micro_batch_size")
+            fits = memory_budget_bytes(trainer, model) // activation_bytes(model, batch=1, context=model.block_size)
+            micro = before if before in allowed else max(size for size in allowed if size <= max(fits, 1))
         else:
             micro = run.micro_batch_size
             if micro not in allowed:
@@ -157,32 +171,38 @@ class TrainingRun:
         """In place, so that the names in the state dict stay as they are."""
         wanted = self.settings.run.compile
         if wanted == "auto":
-            wanted = device.type == "cuda"
-            if not wanted:
-                log.info("compile=auto: off; on %s compiling costs more than a short run gains", device.type)
+            reason = why_not_compile(device, self.settings.max_steps)
+            if reason:
+                log.info("compile=auto: off; %s", reason)
+            wanted = reason is None
         if wanted:
             network.compile(dynamic=False)
 
     def fit(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> int:
         self.announce(trainer, module, data, resume)
         status, code = "failed", 1
+        variables = set(os.environ)
         os.environ[WORKER_CONFIG] = str(self.folder.config_path.absolute())  # for processes that the Trainer starts now
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume.path), weights_only=True)
             status, code = "finished", 0
         except RunInterrupted as stop:
             status, code = "interrupted", 128 + stop.signum
-            log.info("stopped at step %d and saved. To go on: %s", stop.step, resume_command(self.folder.path))
+            log.info("stopped at step %d. To go on from the last checkpoint: %s", stop.step, self.command)
+        except RuntimeError as error:
+            if "loading state_dict" in str(error):
+                raise ValueError(f"{resume and resume.path} holds another model: choose another run_dir") from error
+            raise
         except NonFiniteLoss as error:
             raise ValueError(
                 f"{error}. Stopped; the last good checkpoint is kept, the batch and all norms are in {error.folder}. "
                 "Lower optimizer.lr, raise schedule.warmup_steps, or try trainer.precision=32-true"
             ) from error
         finally:
-            os.environ.pop(WORKER_CONFIG, None)
             if trainer.is_global_zero:
                 self.summarize(trainer, module, status)
             finish_wandb(trainer)
+            leave_processes(variables)
         return self.tell_result() if code == 0 and trainer.is_global_zero else code
 
     def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
@@ -192,7 +212,7 @@ class TrainingRun:
             "(%d process(es) x %d micro-batch(es) x %d), %s on %s",
             "resuming at step " + str(resume.step) if resume else "training",
             f"{n_parameters:,}",
-            f"{len(data.train_windows) * module.tokens_per_step // data.batch_size:,}",
+            f"{data.train_windows.n_tokens:,}",
             data.batch_size,
             module.tokens_per_step // data.batch_size,
             trainer.world_size,
@@ -242,11 +262,14 @@ def default_precision(accelerator: str) -> str:
     return "32-true"
 
 
-def memory_budget_bytes(trainer: pl.Trainer) -> float:
-    """What the activations of one pass may take: most of what a GPU has free, a modest share of a CPU's memory."""
+def memory_budget_bytes(trainer: pl.Trainer, model: GPTConfig) -> float:
+    """What the activations of one pass may take: most of what weights, gradients and optimizer leave of a GPU, a modest
+    share of a CPU's memory. From what the device has, not from what is free now: every process must find the same.
+    """
     device = trainer.strategy.root_device
     if device.type == "cuda":
-        return 0.7 * torch.cuda.mem_get_info(device)[0]
+        held = 16 * parameter_counts(model)["total"]
+        return 0.8 * (torch.cuda.get_device_properties(device).total_memory - held)
     return 0.25 * (devices.describe()["memory_bytes"] or 8 * 2**30) / trainer.world_size
 
 
@@ -260,9 +283,24 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def resume_command(run_dir: Path) -> str:
-    command = command_line()
-    return command if "run_dir=" in command else f"{command} run_dir={run_dir}"
+def why_not_compile(device: torch.device, n_steps: int) -> str | None:
+    """Compiling takes about a minute; None where that comes back."""
+    if device.type != "cuda":
+        return f"on {device.type} compiling costs more than a short run gains"
+    if torch.cuda.get_device_capability(device) < (7, 0):
+        return "this GPU is older than what the compiler supports (compute capability 7.0)"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    return f"{n_steps} steps are over before it pays" if n_steps < 1000 else None
+
+
+def describe_data(prepared: Prepared) -> dict[str, Any]:
+    return {"folder": str(prepared.folder), **prepared.manifest}
+
+
+def installed_versions() -> dict[str, str]:
+    """Of what a run's numbers may depend on."""
+    return {name: version(name) for name in ("nanolit", "torch", "lightning", "hydra-core", "numpy", "tokenizers")}
 
 
 def finish_wandb(trainer: pl.Trainer) -> None:
@@ -273,6 +311,15 @@ def finish_wandb(trainer: pl.Trainer) -> None:
         wandb.finish()
 
 
+def leave_processes(variables_before: set[str]) -> None:
+    """What the Trainer leaves behind of several processes: the next job of a sweep would take itself for a child."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", WORKER_CONFIG}:
+        if name not in variables_before:
+            os.environ.pop(name, None)
+
+
 def quiet_lightning() -> None:
     """Its notes on cost and progress repeat what we print, or advise against what is meant."""
     import warnings
@@ -280,6 +327,7 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*overridden `transfer_batch_to_device`.*",  # it does what the data module would do
         ".*in eval mode.*",
         ".*Experiment logs directory.*",
         ".*sync_dist=True.*",  # the sums behind the metrics have been added up over the processes already

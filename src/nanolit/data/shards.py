@@ -8,7 +8,7 @@ Numbers are little-endian. The header is written last and the file renamed into 
 import hashlib
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,15 +141,6 @@ def shard_writer(path: Path | str, vocab_size: int, fingerprint: str) -> Iterato
         writer = ShardWriter(file, vocab_size, fingerprint)
         yield writer
         writer.finish()
-
-
-def write_shard(path: Path | str, documents: Iterable[np.ndarray], vocab_size: int, fingerprint: str) -> Header:
-    """Writes all `documents` (arrays of token ids) into one shard."""
-    with shard_writer(path, vocab_size, fingerprint) as writer:
-        for ids in documents:
-            writer.append(np.asarray(ids))
-    assert writer.header is not None
-    return writer.header
 
 
 def open_shard(path: Path | str) -> Shard:

@@ -16,10 +16,18 @@ from typing import Any, Literal, NamedTuple
 from nanolit.data import text_files
 from nanolit.runtime.download import fetch
 from nanolit.runtime.files import sha256_file
+from nanolit.runtime.typed import refuse_unread
 
 Split = Literal["train", "val"]
 OPENWEBTEXT = "Skylion007/openwebtext"
 CONTIGUOUS_BELOW = 100  # files: with fewer documents a split by hash may leave validation empty
+
+# Besides name, kind, append_eot and tokens_per_shard, which all read.
+READ_BY = {
+    "village": ("seed", "documents", "val_documents"),
+    "text": ("source", "text_field", "val_fraction", "url", "sha256", "encoding", "split"),
+    "openwebtext": ("source", "text_field", "val_fraction", "revision", "split_seed"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,26 +38,23 @@ class DataConfig:
     kind: Literal["village", "text", "openwebtext"] = "village"
     append_eot: bool = True  # an end-of-text token after each document
     tokens_per_shard: int = 100_000_000
-    # text and openwebtext
     source: str | None = None
     text_field: str = "text"  # of a row of a .jsonl file or a data set
     val_fraction: float = 0.1
-    # text
     url: str | None = None
     sha256: str | None = None
     encoding: str = "utf-8"
     # contiguous: the tail of the joined text; document: by a hash of each, so that a growing corpus moves none;
     # auto: contiguous for fewer than 100 files
     split: Literal["auto", "contiguous", "document"] = "auto"
-    # openwebtext
-    revision: str | None = None
+    revision: str | None = None  # of a data set on the hub
     split_seed: int = 2357
-    # village
-    seed: int = 0
+    seed: int = 0  # of the village
     documents: int = 25_000
     val_documents: int = 500
 
     def __post_init__(self) -> None:
+        refuse_unread(self, READ_BY, "data")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"data.name={self.name!r}: names a folder; use letters, digits, '.', '-' and '_'")
         for key in ("documents", "val_documents", "tokens_per_shard"):
@@ -59,8 +64,6 @@ class DataConfig:
             raise ValueError(f"data.val_fraction={self.val_fraction}: must be between 0 and 1, for example 0.1")
         if self.kind == "text" and self.source is None and self.url is None:
             raise ValueError("data.source: not given; say which text, for example data.source=my_book.txt")
-        if self.kind == "village" and self.source is not None:
-            raise ValueError(f"data.source={self.source}: the village writes its own text; use data=text for yours")
         try:
             codecs.lookup(self.encoding)
         except LookupError:

@@ -5,6 +5,7 @@ So a resumed run asks for the steps that are left, and nothing about data is sav
 workers.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,15 @@ class ResumableLoader(DataLoader):
         pass
 
 
+def leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the whole process group; a loader that died of it would end the run
+    unsaved.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 class PretrainData(pl.LightningDataModule):
     trainer: pl.Trainer
 
@@ -96,10 +106,15 @@ class PretrainData(pl.LightningDataModule):
         batches = EvalBatches(self.val_windows, rows, self.trainer.world_size, self.trainer.global_rank)
         return self._loader(DataLoader, batches, None)
 
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """On a CPU nothing has to move, but Lightning's walk through the batch takes time in every step."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def batches_of_step(self, step: int) -> list[dict[str, Any]]:
         """This process's micro-batches of optimizer step number `step` (the first is 0), for inspection."""
         batches = self._micro_batches()
         n = batches.plan.accumulation
+        step = step % self.config.overfit_steps if self.config.overfit_steps else step
         return [batches[i] for i in range(step * n, (step + 1) * n)]
 
     def _micro_batches(self) -> MicroBatches:
@@ -116,4 +131,5 @@ class PretrainData(pl.LightningDataModule):
             num_workers=num_workers,
             pin_memory=on_gpu,
             persistent_workers=num_workers > 0,
+            worker_init_fn=leave_signals_to_the_main_process,
         )

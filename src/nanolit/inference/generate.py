@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nanolit.inference.sample import SamplingParams, row_generators, sample
+from nanolit.inference.params import SamplingParams
+from nanolit.inference.sample import row_generators, sample
 from nanolit.inference.text import TextStream
 from nanolit.models.gpt import GPT
 from nanolit.models.kv_cache import KVCache

@@ -1,4 +1,4 @@
-"""From logits to the next token: what a user may ask for, and one small pure function per wish.
+"""From logits to the next token: one small pure function for each wish of `SamplingParams`.
 
 Each row draws from a generator of its own, so what a row says depends on its seed and never on its neighbours.
 
@@ -7,42 +7,12 @@ B rows   V vocabulary   S tokens so far
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from nanolit.inference.params import SamplingParams
 from nanolit.runtime.seeds import derive
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How to choose each token, and when to stop. The defaults sample from the model's own distribution."""
-
-    max_new_tokens: int = 256
-    temperature: float = 1.0  # 0: always the likeliest token
-    top_k: int | None = None  # only the k likeliest
-    top_p: float | None = None  # only the likeliest that together reach probability p (arXiv 1904.09751)
-    min_p: float | None = None  # only those with at least min_p times the probability of the likeliest
-    repetition_penalty: float = 1.0  # above 1: tokens seen before are less likely (arXiv 1909.05858)
-    seed: int | None = None  # None: another one each time
-    stop: tuple[str, ...] = ()  # the text ends before the first of these
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, must be at least 1")
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature: got {self.temperature}, must be a number from 0 (greedy) on")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k: got {self.top_k}, must be at least 1, or null for all tokens")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: got {self.top_p}, must be above 0 and at most 1, or null for all tokens")
-        if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p: got {self.min_p}, must be from 0 to 1, or null for all tokens")
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise ValueError(f"repetition_penalty: got {self.repetition_penalty}, must be positive (1 changes nothing)")
-        if "" in self.stop:
-            raise ValueError("stop: got an empty string, which ends every text at once; remove it")
 
 
 def row_generators(params: SamplingParams, rows: Sequence[int]) -> list[torch.Generator]:

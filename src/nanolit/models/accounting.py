@@ -3,7 +3,7 @@
 C channels   L layers   T context   V padded vocabulary
 """
 
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.gpt import GPTConfig
 
 
 def parameter_counts(config: GPTConfig) -> dict[str, int]:
@@ -21,32 +21,12 @@ def parameter_counts(config: GPTConfig) -> dict[str, int]:
     return {"total": embedding + rest, "embedding": embedding, "non_embedding": rest}
 
 
-def count_parameters(model: GPT) -> dict[str, int]:
-    """The same counts taken from a built model."""
-    looked_up = {"position_embedding.weight", "bigram_embedding.weight"}
-    if model.head is not None:
-        looked_up.add("token_embedding.weight")
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    total, embedding = sum(sizes.values()), sum(size for name, size in sizes.items() if name in looked_up)
-    return {"total": total, "embedding": embedding, "non_embedding": total - embedding}
-
-
 def flops_per_token(config: GPTConfig, context: int) -> float:
-    """Training operations per token by PaLM's rule (arXiv 2204.02311, appendix B): 6 N + 12 L C T."""
-    return 6 * parameter_counts(config)["non_embedding"] + 12 * config.n_layer * config.n_embd * context
+    """Training operations per token by PaLM's rule (arXiv 2204.02311, appendix B): 6 N + 12 L C T.
 
-
-def matmul_flops_per_token(config: GPTConfig, context: int) -> float:
-    """Training operations per token in matrix products alone: forward once, backward twice.
-
-    Attention counts the whole T x T square, as PaLM does; a causal kernel skips almost half of it.
+    Attention counts the whole T x T square; a causal kernel skips almost half of it.
     """
-    return 3 * (2 * _matrix_parameters(config) + 4 * config.n_layer * config.n_embd * context)
-
-
-def mfu(config: GPTConfig, context: int, tokens_per_s: float, peak_flops: float) -> float:
-    """Model FLOPs utilisation: the share of the device's peak that training makes use of."""
-    return tokens_per_s * flops_per_token(config, context) / peak_flops
+    return 6 * parameter_counts(config)["non_embedding"] + 12 * config.n_layer * config.n_embd * context
 
 
 def activation_bytes(config: GPTConfig, batch: int, context: int, bytes_per_element: int = 4) -> int:

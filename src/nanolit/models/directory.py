@@ -3,6 +3,8 @@
 A tied head owns no tensor, so tied weights are stored once by themselves.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +29,13 @@ def save_model(folder: Path | str, model: GPT, extra: Mapping[str, Any] | None =
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        try:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # a full disk, for one: it tells the system's error number only in its text
+            number = re.search(r"os error (\d+)", str(error))
+            if not number:
+                raise OSError(f"{folder / WEIGHTS}: cannot be written ({error})") from error
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder / WEIGHTS)) from error
     about = {"model_type": MODEL_TYPE, "nanolit_version": nanolit.__version__, "config": asdict(model.config)}
     assert not about.keys() & (extra or {}).keys(), "extra would overwrite what the model needs"
     write_json(folder / CONFIG, {**about, **(extra or {})})

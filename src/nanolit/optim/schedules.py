@@ -9,6 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from nanolit.runtime.typed import refuse_unread
+
+# Besides kind and warmup_steps, which all read.
+READ_BY = {
+    "cosine": ("min_ratio", "decay_steps"),
+    "linear": ("min_ratio", "decay_steps"),
+    "constant": (),
+    "wsd": ("min_ratio", "cooldown_fraction"),
+    "lr_range_test": ("range_coeff",),
+}
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -22,6 +33,7 @@ class ScheduleConfig:
     range_coeff: float = 10.0  # lr_range_test: from exp(-range_coeff / 2) to exp(range_coeff / 2)
 
     def __post_init__(self) -> None:
+        refuse_unread(self, READ_BY, "schedule")
         if self.warmup_steps < 0:
             raise ValueError(f"schedule.warmup_steps: got {self.warmup_steps}, must be at least 0")
         if not 0 <= self.min_ratio <= 1:
@@ -53,7 +65,7 @@ def schedule(config: ScheduleConfig, max_steps: int) -> Callable[[int], float]:
         cooldown_steps = round(config.cooldown_fraction * max_steps)
         return partial(wsd, max_steps=max_steps, cooldown_steps=cooldown_steps, min_ratio=config.min_ratio, **common)
     if config.kind == "lr_range_test":
-        return partial(lr_range_test, max_steps=max_steps, range_coeff=config.range_coeff)
+        return partial(lr_range_test, max_steps=max_steps, range_coeff=config.range_coeff, **common)
     return partial(constant, **common)
 
 
@@ -84,6 +96,9 @@ def wsd(step: int, *, max_steps: int, cooldown_steps: int, warmup_steps: int = 0
     return min(constant(step, warmup_steps=warmup_steps), 1 - (1 - min_ratio) * min(1.0, progress))
 
 
-def lr_range_test(step: int, *, max_steps: int, range_coeff: float) -> float:
-    """Exponential growth through 1 in the middle of the run: the loss over it shows which rates train."""
-    return math.exp(range_coeff * (step / max_steps - 0.5))
+def lr_range_test(step: int, *, max_steps: int, range_coeff: float, warmup_steps: int = 0) -> float:
+    """Exponential growth through 1 in the middle of the run: the loss over it shows which rates train.
+
+    It begins low by itself; a warmup, which an experiment may bring along, makes its first steps lower still.
+    """
+    return constant(step, warmup_steps=warmup_steps) * math.exp(range_coeff * (step / max_steps - 0.5))

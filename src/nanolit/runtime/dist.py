@@ -19,7 +19,7 @@ def _from_environment(*names: str) -> int | None:
     return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), None)
 
 
-def _slurm_step() -> bool:
+def started_by_srun() -> bool:
     """Whether srun started this process: a shell inside an allocation has SLURM_NTASKS too, but is one process."""
     return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
@@ -28,14 +28,14 @@ def world_size() -> int:
     """Number of processes of the run."""
     if group := _process_group():
         return group.get_world_size()
-    return _from_environment("WORLD_SIZE", *(["SLURM_NTASKS"] if _slurm_step() else [])) or 1
+    return _from_environment("WORLD_SIZE", *(["SLURM_NTASKS"] if started_by_srun() else [])) or 1
 
 
 def rank() -> int:
     """This process's number in 0..world_size() - 1."""
     if group := _process_group():
         return group.get_rank()
-    found = _from_environment("RANK", *(["SLURM_PROCID"] if _slurm_step() else []))
+    found = _from_environment("RANK", *(["SLURM_PROCID"] if started_by_srun() else []))
     if found is not None:
         return found
     # Lightning starts its children with NODE_RANK and LOCAL_RANK, without RANK.

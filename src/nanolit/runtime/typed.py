@@ -6,11 +6,12 @@ dataclass's own `__post_init__`, whose ValueError passes unchanged.
 """
 
 import dataclasses
-import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nanolit.runtime.suggest import suggest
 
 T = TypeVar("T")
 
@@ -21,11 +22,26 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     hints = get_type_hints(cls)
     for key in values:
         if key not in fields:
-            raise ValueError(f"{_join(where, key)}: no such setting; {_suggestion(where, str(key), list(fields))}")
+            raise ValueError(f"{_join(where, key)}: no such setting; {suggest(str(key), fields, prefix=_join(where, ''))}")
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{_join(where, name)}: missing; give it a value ({_describe(hints[name])})")
     return cls(**{name: _checked(hints[name], value, _join(where, name)) for name, value in values.items()})
+
+
+def refuse_unread(config: Any, read_by: Mapping[str, Collection[str]], where: str) -> None:
+    """Refuses a value that would do nothing: not the default, of a field that `config.kind` does not read.
+
+    `read_by` says which fields each kind reads; a field that it does not name is read by every kind.
+    """
+    for field in dataclasses.fields(config):
+        kinds = [kind for kind, names in read_by.items() if field.name in names]
+        value = getattr(config, field.name)
+        if kinds and config.kind not in kinds and value != field.default:
+            raise ValueError(
+                f"{where}.{field.name}={value}: {where}.kind={config.kind} does not read it, only {', '.join(kinds)}; "
+                f"leave it out, or choose another {where}="
+            )
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
@@ -93,13 +109,6 @@ def _describe(hint: Any) -> str:
 
 def _describe_any(members: tuple[Any, ...]) -> str:
     return " or ".join("null" if member is type(None) else _describe(member) for member in members)
-
-
-def _suggestion(where: str, key: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.6)
-    return (
-        f"did you mean {_join(where, near[0])}?" if near else f"allowed here: {', '.join(sorted(allowed)) or 'nothing'}"
-    )
 
 
 def _join(where: str, key: object) -> str:

@@ -63,6 +63,13 @@ class LanguageModel(pl.LightningModule):
         self._micro_losses: list[Tensor] = []
         self._sums: Tensor = torch.zeros(5)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes which hook is running some forty times a step; nn.Module's way there takes 0.1 ms of it."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     # Training
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -80,24 +87,23 @@ class LanguageModel(pl.LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Called once per optimizer step with unscaled gradients, whatever the precision."""
-        parameters = [
-            p for group in optimizer.param_groups for p in group["params"]
-        ]  # walking the modules takes longer
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if gradient_clip_algorithm == "value" and gradient_clip_val:
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
             gradient_clip_val = None
-        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         losses = self._micro_losses
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         losses.clear()
         if self.device.type == "cpu":
-            # Seen before the weights take the step. On other devices looking means waiting, so there Metrics looks
-            # later.
+            # Seen before anything is scaled by it. Elsewhere looking means waiting, so there Metrics looks later.
             skips_overflow = (
                 getattr(self.trainer.precision_plugin, "scaler", None) is not None
             )  # float16: it is routine
             if not math.isfinite(loss.item()) or not (skips_overflow or math.isfinite(norm.item())):
                 raise NonFiniteLoss(self.trainer.global_step + 1, loss.item(), norm.item())
+        if gradient_clip_val:
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
         self.grad_norms.append(norm)
         self.step_losses.append(loss)
 

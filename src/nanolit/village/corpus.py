@@ -1,4 +1,4 @@
-"""The village as a stream of text: three stories to one passage of facts, endless, the same everywhere for a seed.
+"""The village as a stream of text: stories, passages of facts and rhymes, endless, the same everywhere for a seed.
 
 Document `i` is a pure function of (seed, split, i), so any slice can be made anywhere, by any number of processes.
 
@@ -16,6 +16,7 @@ from typing import Literal
 from nanolit.runtime.seeds import derive
 from nanolit.village import (
     fact_shapes,
+    rhyme_shapes,
     story_shapes_errands,
     story_shapes_home,
     story_shapes_outdoors,
@@ -27,10 +28,11 @@ from nanolit.village.phrases import MACROS
 from nanolit.village.template import Template
 from nanolit.village.world import SMALL_ANIMALS, World, default_world
 
-Kind = Literal["story", "facts"]
+Kind = Literal["story", "facts", "rhyme"]
 Pattern = tuple[str, str, str]
 
-STORY_SHARE = 0.75
+MIX: tuple[Kind, ...] = ("story",) * 10 + ("facts",) * 3 + ("rhyme",) * 7  # of twenty documents
+N_VERSES = 3  # of a rhyme, each of other children
 STORY_SHAPES: dict[str, str] = {
     **story_shapes_errands.SHAPES,
     **story_shapes_outdoors.SHAPES,
@@ -38,6 +40,7 @@ STORY_SHAPES: dict[str, str] = {
     **story_shapes_together.SHAPES,
 }
 FACT_SHAPES: dict[str, str] = fact_shapes.SHAPES
+RHYME_SHAPES: dict[str, str] = rhyme_shapes.SHAPES
 
 
 class Writer:
@@ -46,8 +49,9 @@ class Writer:
     def __init__(self, world: World) -> None:
         self.world = world
         self.casting = Casting(world)
-        self.shapes = {name: Template(text, MACROS) for name, text in (STORY_SHAPES | FACT_SHAPES).items()}
-        self._names = {"story": tuple(STORY_SHAPES), "facts": tuple(FACT_SHAPES)}
+        by_kind: dict[Kind, dict[str, str]] = {"story": STORY_SHAPES, "facts": FACT_SHAPES, "rhyme": RHYME_SHAPES}
+        self.shapes = {name: Template(text, MACROS) for shapes in by_kind.values() for name, text in shapes.items()}
+        self._names = {kind: tuple(shapes) for kind, shapes in by_kind.items()}
 
     def fits(self, shape: str, hero: str, friend: str) -> bool:
         """Whether the world lets these two play this story."""
@@ -64,10 +68,15 @@ class Writer:
                 return pattern
 
     def document(self, seed: int, split: Split, index: int, kind: Kind | None = None) -> tuple[Pattern, str]:
-        """A document and its fact pattern; `kind=None` draws the kind."""
+        """A document and its fact pattern (of a rhyme, that of its first verse); `kind=None` draws the kind."""
         draw = Draw(derive(seed, "village", split, kind or "any", index))
-        if kind is None:
-            kind = "story" if draw.chance(STORY_SHARE) else "facts"
+        kind = kind or draw.pick(MIX)
+        pattern, text = self._verse(split, kind, draw)
+        if kind == "rhyme":
+            text = "\n".join([text, *(self._verse(split, kind, draw)[1] for _ in range(N_VERSES - 1))])
+        return pattern, text
+
+    def _verse(self, split: Split, kind: Kind, draw: Draw) -> tuple[Pattern, str]:
         pattern = self.pattern(split, kind, draw)
         shape, hero, friend = pattern
         return pattern, self.shapes[shape].render(self.casting.draw(hero, friend, draw), draw)
@@ -80,7 +89,7 @@ def default_writer() -> Writer:
 
 
 def documents(seed: int = 0, split: Split = "train", start: int = 0, stop: int | None = None) -> Iterator[str]:
-    """Documents `start` to `stop` (endless without) of the stream: stories and, one in four, passages of facts."""
+    """Documents `start` to `stop` (endless without) of the stream, of all kinds."""
     return _stream(seed, split, start, stop, None)
 
 
@@ -92,6 +101,11 @@ def stories(seed: int = 0, split: Split = "train", start: int = 0, stop: int | N
 def facts(seed: int = 0, split: Split = "train", start: int = 0, stop: int | None = None) -> Iterator[str]:
     """A stream of passages of facts only."""
     return _stream(seed, split, start, stop, "facts")
+
+
+def rhymes(seed: int = 0, split: Split = "train", start: int = 0, stop: int | None = None) -> Iterator[str]:
+    """A stream of rhymes only."""
+    return _stream(seed, split, start, stop, "rhyme")
 
 
 def _stream(seed: int, split: Split, start: int, stop: int | None, kind: Kind | None) -> Iterator[str]:

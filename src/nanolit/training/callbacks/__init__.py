@@ -2,6 +2,7 @@
 
 from nanolit.training.callbacks.best_model import BestModel
 from nanolit.training.callbacks.checkpoint import Checkpoint
+from nanolit.training.callbacks.early_stopping import EarlyStopping
 from nanolit.training.callbacks.evaluate import Evaluate
 from nanolit.training.callbacks.interrupt import Interrupt, RunInterrupted
 from nanolit.training.callbacks.metrics import Metrics
@@ -12,6 +13,7 @@ from nanolit.training.callbacks.samples import Samples
 __all__ = [
     "BestModel",
     "Checkpoint",
+    "EarlyStopping",
     "Evaluate",
     "Interrupt",
     "Metrics",

@@ -8,12 +8,18 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from nanolit.inference.params import TEMPERATURE
 from nanolit.models.directory import save_model
-from nanolit.runtime.files import atomic_folder
+from nanolit.runtime.files import atomic_folder, write_json
+from nanolit.tokenizers.protocol import Tokenizer
+
+MONITORS = ("val/loss", "val/ppl", "val/bpb")  # lower is better
 
 
 class BestModel(pl.Callback):
     def __init__(self, monitor: str = "val/loss") -> None:
+        if monitor not in MONITORS:
+            raise ValueError(f"callbacks.best_model.monitor: got {monitor!r}, must be one of {', '.join(MONITORS)}")
         self.monitor = monitor
         self.best = {"step": 0, "value": math.inf}
 
@@ -24,10 +30,6 @@ class BestModel(pl.Callback):
         self.best = dict(state["best"])
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        if self.monitor not in module.evaluation:
-            raise ValueError(
-                f"callbacks.best_model.monitor: got {self.monitor!r}, allowed {', '.join(module.evaluation)}"
-            )
         value = module.evaluation[self.monitor]
         if value < self.best["value"]:
             self.best = {"step": trainer.global_step, "value": value}
@@ -42,4 +44,14 @@ class BestModel(pl.Callback):
             return
         with module.stopwatch.paused(), atomic_folder(Path(trainer.default_root_dir) / "model") as folder:
             save_model(folder, module.network, extra={"step": trainer.global_step, "metrics": module.evaluation})
-            trainer.datamodule.tokenizer.save(folder)  # type: ignore[attr-defined]
+            tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+            tokenizer.save(folder)
+            write_json(folder / "generation_config.json", generation_config(tokenizer))
+
+
+def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What `transformers` and others want to know to write with the model: where a text begins and ends, and how to
+    draw. `nanolit generate` does not read it: it asks the tokenizer, and its settings are arguments.
+    """
+    ends = {} if tokenizer.eot_id is None else {"bos_token_id": tokenizer.eot_id, "eos_token_id": tokenizer.eot_id}
+    return {**ends, "do_sample": True, "temperature": TEMPERATURE}

@@ -68,14 +68,17 @@ class Checkpoint(StepCallback):
                     trainer.save_checkpoint(temporary)
                     facts = {"step": step, "bytes": temporary.stat().st_size, "sha256": sha256_file(temporary)}
                 write_json(sidecar(path), facts | {"evaluation_pending": evaluation_is_due(trainer)})
-                self._prune(path.parent)
+                self._prune(path)
             else:
                 trainer.save_checkpoint(path)  # takes part in the collective; only the main process writes
             trainer.strategy.barrier("checkpoint")
         self.last_saved_step = step
 
-    def _prune(self, folder: Path) -> None:
-        for path in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
+    def _prune(self, newest: Path) -> None:
+        """Keeps the newest ones that can be trusted. A later step's is of a branch that was given up by resuming."""
+        trusted = [p for p in newest.parent.glob("step_*.ckpt") if p <= newest and sidecar(p).exists()]
+        kept = set(sorted(trusted)[-self.keep :])
+        for path in set(newest.parent.glob("step_*.ckpt")) - kept:
             path.unlink()
             sidecar(path).unlink(missing_ok=True)
 

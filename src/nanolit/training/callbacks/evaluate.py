@@ -24,15 +24,24 @@ class Evaluate(StepCallback):
     ) -> None:
         self.cadence = Cadence(every_steps, every_tokens, every_minutes, where="callbacks.evaluate")
         self.at_start = at_start
-        self.is_due = False  # an evaluation follows the current step
+        self.is_due = False  # an evaluation follows the current step; set from outside: an interruption left it out
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         trainer.val_check_batch = NEVER
+        self.is_due = trainer.enable_validation and (self.is_due or (self.at_start and trainer.global_step == 0))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        """Evaluates before the first step of this process. Lightning's sanity check is no use: not done on resume."""
+        if self.is_due:  # what Lightning's own loop does in the middle of training
+            first_loop_iter = trainer._logger_connector._first_loop_iter
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+            trainer._logger_connector._first_loop_iter = first_loop_iter
 
     def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
-        self.is_due = trainer.enable_validation and (
-            self.cadence.due(trainer, module.tokens_per_step) or is_last_step(trainer)
-        )
+        due = self.cadence.due(trainer, module.tokens_per_step) or is_last_step(trainer)
+        self.is_due = due and trainer.enable_validation
         trainer.val_check_batch = ALWAYS if self.is_due else NEVER
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:

@@ -6,6 +6,7 @@ A second Ctrl-C leaves at once. With several processes all of them look at each 
 
 import logging
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -17,7 +18,8 @@ from nanolit.training.callbacks.step import StepCallback, find_callback, is_last
 
 log = logging.getLogger("nanolit")
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-STEPS_BETWEEN_CHECKS = 10  # with several processes, each check is a collective and a wait
+SECONDS_BETWEEN_CHECKS = 2.0  # with several processes, where each check is a collective and a wait
+STEPS_TO_MEASURE = 5  # the first ones of a process, after which the seconds are known as a number of steps
 
 
 class RunInterrupted(Exception):
@@ -31,12 +33,14 @@ class RunInterrupted(Exception):
 class Interrupt(StepCallback):
     def __init__(self) -> None:
         self.received = 0
+        self._steps_between_checks = 1
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         # Installed over Lightning's handlers, which raise in mid-step, and which with several processes start a
         # collective inside the signal handler and a broadcast with a wait for the device in every batch.
         self._previous = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+        self._began = (trainer.global_step, time.monotonic())
         if trainer.world_size > 1:
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
@@ -61,7 +65,10 @@ class Interrupt(StepCallback):
     def _agreed(self, trainer: pl.Trainer) -> int:
         if trainer.world_size == 1:
             return self.received
-        if trainer.global_step % STEPS_BETWEEN_CHECKS:
+        if trainer.global_step == self._began[0] + STEPS_TO_MEASURE:
+            step_s = (time.monotonic() - self._began[1]) / STEPS_TO_MEASURE
+            self._steps_between_checks = trainer.strategy.broadcast(max(1, int(SECONDS_BETWEEN_CHECKS / step_s)))
+        if trainer.global_step % self._steps_between_checks:
             return 0
         flag = torch.tensor(self.received, device=trainer.strategy.root_device)
         torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from nanolit.runtime.files import atomic_path
+from nanolit.training.callbacks.evaluate import evaluation_is_due
 from nanolit.training.callbacks.step import StepCallback, is_last_step
 from nanolit.training.language_model import NonFiniteLoss
 
@@ -43,20 +44,15 @@ class Metrics(StepCallback):
         self._module = module
         self._path = Path(trainer.default_root_dir) / "metrics.jsonl"
         self._resumed_seconds = 0.0
-        self._begun = False
 
     def _begin(self, trainer: pl.Trainer) -> None:
-        """Once, before the first record; only now has Lightning restored the step."""
-        if trainer.is_global_zero and not self._begun:
-            kept = rewind(self._path, trainer.global_step)
+        """Before the first record; only now has Lightning restored the step."""
+        if trainer.is_global_zero:
+            kept = rewind(self._path, trainer.global_step, evaluation_pending=evaluation_is_due(trainer))
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLogger):  # it deletes its old file, so it is told everything again
                     for record in kept:
                         logger.log_metrics(_values(record), step=record["step"])
-        self._begun = True
-
-    def on_sanity_check_start(self, trainer: pl.Trainer, module: Any) -> None:
-        self._begin(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         self._begin(trainer)
@@ -74,8 +70,7 @@ class Metrics(StepCallback):
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         if module.evaluation:
             self._write(trainer, module, module.evaluation)
-        if not trainer.sanity_checking:
-            module.stopwatch.start()
+        module.stopwatch.start()
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         module.stopwatch.stop()
@@ -94,9 +89,10 @@ class Metrics(StepCallback):
         both = torch.stack((losses, torch.stack(module.grad_norms).float().to(losses.device))).tolist()
         module.step_losses.clear()
         module.grad_norms.clear()
-        for i, loss in enumerate(both[0]):
-            if not math.isfinite(loss):
-                raise NonFiniteLoss(step=trainer.global_step - len(both[0]) + i + 1, loss=loss)
+        scales = getattr(trainer.precision_plugin, "scaler", None) is not None  # it skips steps of infinite gradients
+        for i, (loss, norm) in enumerate(zip(*both, strict=True)):
+            if not math.isfinite(loss) or not (scales or math.isfinite(norm)):
+                raise NonFiniteLoss(trainer.global_step - len(both[0]) + i + 1, loss, norm)
         self._losses += both[0]
         self._norms += both[1]
 
@@ -105,7 +101,8 @@ class Metrics(StepCallback):
         n_steps, n_seconds = step - self._mark[0], seconds - self._mark[1]
         self._mark = (step, seconds)
         values = {"train/loss": sum(self._losses) / len(self._losses), "optim/grad_norm": self._norms[-1]}
-        values["optim/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        groups = trainer.optimizers[0].param_groups
+        values["optim/lr"] = next((group for group in groups if group["kind"] == "muon"), groups[0])["lr"]
         if n_seconds > 0 and n_steps > 0:
             values["perf/tok_per_s"] = n_steps * module.tokens_per_step / n_seconds
             values["perf/step_ms"] = 1000 * n_seconds / n_steps
@@ -132,8 +129,10 @@ class Metrics(StepCallback):
         return self._resumed_seconds + self._module.stopwatch.seconds
 
 
-def rewind(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the records after `step` and a half-written last line; give back what is kept."""
+def rewind(path: Path, step: int, evaluation_pending: bool = False) -> list[dict[str, Any]]:
+    """Drop the records after `step`, its evaluation if that is to be repeated, and a half-written last line; give back
+    what is kept.
+    """
     if not path.exists():
         return []
     kept = []
@@ -142,7 +141,8 @@ def rewind(path: Path, step: int) -> list[dict[str, Any]]:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue  # the line that a kill cut in two
-        if step > 0 and record["step"] <= step:
+        is_repeated = evaluation_pending and record["step"] == step and "val/loss" in record
+        if step > 0 and record["step"] <= step and not is_repeated:
             kept.append(record)
     with atomic_path(path) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))

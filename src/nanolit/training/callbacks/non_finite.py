@@ -1,7 +1,8 @@
 """When the loss is no longer a number: leave behind what is needed to find out why. It does not try to repair the run.
 
-`non_finite/step_00000123/` gets the batch of that step (batch.npz) and the norm of every parameter and gradient
-(norms.json).
+`non_finite/step_00000123/` gets each process's batch of that step (`batch.npz`, `batch_rank1.npz`, ...) and the norm of
+every parameter and gradient (norms.json). On a CPU they are those of the step itself, before the weights took it; on a
+GPU nothing waits for each step, and the file says after which step they were taken.
 """
 
 from pathlib import Path
@@ -16,19 +17,27 @@ from nanolit.training.language_model import NonFiniteLoss
 
 class NonFiniteReport(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, module: Any, exception: BaseException) -> None:
-        if not isinstance(exception, NonFiniteLoss) or not trainer.is_global_zero:
+        if not isinstance(exception, NonFiniteLoss):
             return
         folder = Path(trainer.default_root_dir) / "non_finite" / f"step_{exception.step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
+        exception.folder = folder
         batches = trainer.datamodule.batches_of_step(exception.step - 1)  # type: ignore[attr-defined]
         inputs, targets = (np.concatenate([batch[key] for batch in batches]) for key in ("inputs", "targets"))
-        np.savez(folder / "batch.npz", inputs=inputs, targets=targets)
-        norms = {
-            name: {
-                "parameter": parameter.detach().float().norm().item(),
-                "gradient": None if parameter.grad is None else parameter.grad.detach().float().norm().item(),
-            }
-            for name, parameter in module.network.named_parameters()
+        name = "batch.npz" if trainer.is_global_zero else f"batch_rank{trainer.global_rank}.npz"
+        np.savez(folder / name, inputs=inputs, targets=targets)
+        if trainer.is_global_zero:
+            facts = {"step": exception.step, "loss": str(exception.loss), "gradient_norm": str(exception.norm)}
+            write_json(
+                folder / "norms.json", facts | {"taken_after_step": trainer.global_step, "norms": _norms(module)}
+            )
+
+
+def _norms(module: Any) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {
+            "parameter": parameter.detach().float().norm().item(),
+            "gradient": None if parameter.grad is None else parameter.grad.detach().float().norm().item(),
         }
-        write_json(folder / "norms.json", {"step": exception.step, "loss": str(exception.loss), "norms": norms})
-        exception.folder = folder
+        for name, parameter in module.network.named_parameters()
+    }

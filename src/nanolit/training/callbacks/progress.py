@@ -45,7 +45,7 @@ class Progress(StepCallback):
             self._bar.update(self._task, note="evaluating", refresh=True)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        if not trainer.is_global_zero:
             return
         if self._bar:
             self._bar.update(self._task, note="")

@@ -9,7 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from nanolit.inference.generate import generate
-from nanolit.inference.sample import SamplingParams
+from nanolit.inference.params import TEMPERATURE, SamplingParams
+from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.cadence import Cadence
 from nanolit.training.callbacks.step import StepCallback, is_last_step
 
@@ -24,13 +25,22 @@ class Samples(StepCallback):
         every_minutes: float | None = None,
         n_samples: int = 3,
         max_new_tokens: int = 200,
-        temperature: float = 0.8,
+        temperature: float = TEMPERATURE,
         top_k: int | None = None,
         prompt: str | None = None,
     ) -> None:
         self.cadence = Cadence(every_steps, every_tokens, every_minutes, where="callbacks.samples")
         self.n_samples, self.prompt = n_samples, prompt
         self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=0)
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """A prompt that cannot be encoded is told before training, not hours later."""
+        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        self.beginning = self.prompt or fresh_beginning(tokenizer)
+        try:
+            tokenizer.encode(self.beginning)
+        except ValueError as error:
+            raise ValueError(f"callbacks.samples.prompt: {error}") from error
 
     def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
         due = self.cadence.due(trainer, module.tokens_per_step)
@@ -40,16 +50,25 @@ class Samples(StepCallback):
 
     def write(self, trainer: pl.Trainer, module: Any) -> None:
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        prompt = self.prompt if self.prompt is not None else ("" if tokenizer.eot_id is not None else "\n")
         module.network.eval()
         try:
-            texts = generate(module.network, tokenizer, prompt, self.params, n_samples=self.n_samples)
+            texts = generate(module.network, tokenizer, self.beginning, self.params, n_samples=self.n_samples)
         finally:
             module.network.train()
         path = Path(trainer.default_root_dir) / "samples" / f"step_{trainer.global_step:08d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n\n---\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
+        path.write_text("\n\n---\n\n".join(self.beginning + text for text in texts) + "\n", encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, pl.loggers.TensorBoardLogger):
                 for i, text in enumerate(texts):
                     logger.experiment.add_text(f"samples/{i}", text, trainer.global_step)
+
+
+def fresh_beginning(tokenizer: Tokenizer) -> str:
+    """With what a document begins when nothing is given: nothing, where end-of-text can stand before it; else a line
+    break, or the first token that has a text if the vocabulary has no line break.
+    """
+    if tokenizer.eot_id is not None:
+        return ""
+    texts = [text for text in (tokenizer.decode([token]) for token in range(tokenizer.vocab_size)) if text]
+    return "\n" if "\n" in texts else texts[0]

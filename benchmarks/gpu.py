@@ -1,0 +1,103 @@
+"""Everything that waits for a GPU, in one command: speed, MFU and memory of GPT-2 124M, and a run of each mixed
+precision from the first step over evaluation, samples, checkpoint and resume to generated text. Each is the real
+command in a process of its own.
+
+    python benchmarks/gpu.py [steps=60] [batch_size=32] [micro_batch_size=auto]
+
+The data is the embedded village in bytes, so that nothing is downloaded; GPT-2's vocabulary (padded to 50304) is
+kept, so that the network and its cost are those of GPT-2.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from reporting import Row, read_arguments, report, stop
+
+from nanolit.cli.run_folder import last_metrics
+from nanolit.runtime.files import read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Arguments:
+    steps: int = 60
+    batch_size: int = 32  # sequences of 1024 tokens in an optimizer step
+    micro_batch_size: int | Literal["auto"] = "auto"
+
+
+def run(*command: str) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        stop(f"python {' '.join(command)} failed: {done.stderr[-3000:]}")
+    return done.stdout
+
+
+def metrics(run_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def speed(arguments: Arguments, folder: Path, compiled: bool) -> list[Row]:
+    run_dir = folder / f"gpt2_124m_{compiled}"
+    run(
+        "train.py", "model=gpt2_124m", "model.vocab_size=50304", "data=village", "tokenizer=byte", "trainer=gpu",
+        "trainer.precision=bf16-mixed", f"compile={str(compiled).lower()}", f"run_dir={run_dir}",
+        f"paths.data_root={folder / 'data'}", f"batch_size={arguments.batch_size}",
+        f"micro_batch_size={arguments.micro_batch_size}", f"trainer.max_steps={arguments.steps}",
+        "schedule.warmup_steps=10", "trainer.limit_val_batches=1", "callbacks.metrics.every_steps=5",
+        "callbacks.samples.n_samples=0",
+    )  # fmt: skip
+    records = [r for r in metrics(run_dir) if "perf/tok_per_s" in r][2:]  # the first ones compile
+    peak = read_json(run_dir / "summary.json")["peak_memory_bytes"]
+    name = f"gpt2_124m, bf16-mixed, compile={str(compiled).lower()}"
+    return [
+        Row(f"{name}: speed", "tokens/s", [record["perf/tok_per_s"] for record in records]),
+        Row(f"{name}: MFU", "%", [100 * record["perf/mfu"] for record in records]),
+        Row(f"{name}: peak memory", "GiB", [peak / 2**30]),
+    ]
+
+
+def smoke(folder: Path, precision: str) -> dict[str, Any]:
+    """The quick experiment, 20 steps and then 20 more of the same run: every part must work, and it must learn."""
+    run_dir = folder / precision
+    command = ["train.py", "experiment=quick", "debug=limit", "trainer=gpu", f"trainer.precision={precision}"]
+    command += [f"run_dir={run_dir}", f"paths.data_root={folder / 'data'}"]
+    run(*command)
+    run(*command, "trainer.max_steps=40")
+    records = metrics(run_dir)
+    losses = [record["train/loss"] for record in records if "train/loss" in record]
+    latest = last_metrics(run_dir / "metrics.jsonl")
+    checks = {
+        "went on at step 21": [r["step"] for r in records if "train/loss" in r] == list(range(1, 41)),
+        "learnt": losses[-1] < losses[0] - 1,
+        "evaluated": latest.get("val/loss", float("inf")) < losses[0],
+        "samples": len(list((run_dir / "samples").glob("*.txt"))) == 4,
+        "checkpoint": (run_dir / "checkpoints" / "step_00000040.ckpt").exists(),
+        "generates": bool(
+            run("-m", "nanolit", "generate", f"model={run_dir}", "device=cuda", "max_new_tokens=20", "prompt=Once")
+        ),
+    }
+    if failed := [name for name, passed in checks.items() if not passed]:
+        stop(f"{precision}: not so: {', '.join(failed)} ({run_dir / 'metrics.jsonl'})")
+    return {"first loss": losses[0], "last loss": losses[-1], "validation loss": latest["val/loss"]}
+
+
+def main() -> None:
+    arguments = read_arguments(Arguments, __doc__)
+    if not torch.cuda.is_available():
+        stop("no CUDA device here; this benchmark needs one")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        facts = {f"quick, {precision}": smoke(folder, precision) for precision in ("16-mixed", "bf16-mixed")}
+        rows = [row for compiled in (False, True) for row in speed(arguments, folder, compiled)]
+    report("gpu", rows, facts)
+
+
+if __name__ == "__main__":
+    main()

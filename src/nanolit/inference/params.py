@@ -1,0 +1,35 @@
+"""What a user may ask of sampling, checked; here without torch, so that a command can tell about it at once."""
+
+from dataclasses import dataclass
+
+TEMPERATURE = 0.8  # at which commands, the samples of a run and a saved model write unless they are told otherwise
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose each token, and when to stop. The defaults sample from the model's own distribution."""
+
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0: always the likeliest token
+    top_k: int | None = None  # only the k likeliest
+    top_p: float | None = None  # only the likeliest that together reach probability p (arXiv 1904.09751)
+    min_p: float | None = None  # only those with at least min_p times the probability of the likeliest
+    repetition_penalty: float = 1.0  # above 1: tokens seen before are less likely (arXiv 1909.05858)
+    seed: int | None = None  # None: another one each time
+    stop: tuple[str, ...] = ()  # the text ends before the first of these
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, must be at least 1")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature: got {self.temperature}, must be a number from 0 (greedy) on")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k: got {self.top_k}, must be at least 1, or null for all tokens")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: got {self.top_p}, must be above 0 and at most 1, or null for all tokens")
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p: got {self.min_p}, must be from 0 to 1, or null for all tokens")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ValueError(f"repetition_penalty: got {self.repetition_penalty}, must be positive (1 changes nothing)")
+        if "" in self.stop:
+            raise ValueError("stop: got an empty string, which ends every text at once; remove it")

@@ -1,0 +1,127 @@
+"""Every recipe in conf/ composes into checked settings, says how it is run, and starts; so does every option."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nanolit.cli import hydra_app
+from nanolit.cli.main import main
+from nanolit.cli.settings import Settings, read_settings
+from nanolit.models.gpt import GPT
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = [
+    (path.parent.name, path.stem)
+    for path in sorted(CONF.glob("*/*.yaml"))
+    if path.parent.name not in ("experiment", "paths") and not path.stem.startswith("_")
+]
+# What a group's option cannot do without.
+NEEDS = {"text": ["data.source=mine.txt"], "char": ["data.append_eot=false"]}
+SMALL = [
+    "data=village",
+    "data.documents=60",
+    "data.val_documents=5",
+    "tokenizer=byte",
+    "model.n_layer=1",
+    "model.n_embd=16",
+    "model.n_head=2",
+    "model.block_size=32",
+    "batch_size=4",
+    "trainer=cpu",
+    "trainer.max_steps=2",
+    "callbacks.samples.max_new_tokens=4",
+]
+
+
+def compose(run_dir: Path, *overrides: str) -> Settings:
+    found: list[Settings] = []
+
+    def read(config) -> int:
+        found.append(read_settings(config))
+        return 0
+
+    assert hydra_app.run("train", read, [*overrides, f"run_dir={run_dir}"]) == 0
+    return found[0]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_and_its_model_can_be_built(name, tmp_path):
+    settings = compose(tmp_path, f"experiment={name}")
+    assert settings.run.name == name, "its runs would go to the folder of another"
+    with torch.device("meta"):
+        network = GPT(replace(settings.model, vocab_size=settings.tokenizer.vocab_size or 50257))
+    assert sum(parameter.numel() for parameter in network.parameters()) > 10_000
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_says_its_command_and_its_result(name):
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert len(lines) <= 40
+    header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
+    assert header[0] == "# @package _global_"
+    command = header[1].removeprefix("# ")
+    assert command == "python train.py" if name == "quick" else command.startswith(f"python train.py experiment={name}")
+    assert len(header) >= 3, "say what it should reach"
+    if name != "lr_range_test":  # its result is a curve
+        assert any(character.isdigit() for character in "".join(header[2:]))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_starts(name, tmp_path, village_root, capfd):
+    warmup = [] if name == "lr_range_test" else ["schedule.warmup_steps=0"]
+    places = [f"run_dir={tmp_path}", f"paths.data_root={village_root}"]
+    assert main(["train", f"experiment={name}", *SMALL, *warmup, *places]) == 0, capfd.readouterr().err
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("finished", 2)
+    assert 4 < summary["metrics"]["val/loss"] < 7  # a byte is worth 5.5 nats before anything is learnt
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_an_option_composes(group, name, tmp_path):
+    compose(tmp_path, f"{group}={name}", *NEEDS.get(name, []))
+
+
+@pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+def test_a_model_can_be_built(model, tmp_path):
+    settings = compose(tmp_path, f"model={model}")
+    with torch.device("meta"):
+        n = sum(parameter.numel() for parameter in GPT(settings.model).parameters())
+    named = {"gpt2_124m": 124e6, "gpt2_350m": 354e6, "gpt2_774m": 773e6, "gpt2_1558m": 1556e6}
+    if model in named:
+        assert n == pytest.approx(named[model], rel=0.005)
+
+
+def test_several_loggers(tmp_path):
+    settings = compose(tmp_path, "experiment=quick", "logger=[tensorboard,csv]")
+    assert set(settings.logger) == {"tensorboard", "csv"}
+
+
+def test_debug_overfit_learns_its_batch_by_heart(tmp_path, village_root, capfd):
+    places = [f"run_dir={tmp_path}", f"paths.data_root={village_root}"]
+    size = ["model.n_embd=32", "trainer.max_steps=120", "callbacks.evaluate.every_steps=120", "logger=none"]
+    assert main(["train", "experiment=quick", "debug=overfit", *SMALL, *size, *places]) == 0, capfd.readouterr().err
+    metrics = json.loads((tmp_path / "summary.json").read_text())["metrics"]
+    assert metrics["train/loss"] < 0.1
+    assert metrics["val/loss"] > 2, "the rest of the text is not known"
+
+
+def test_debug_limit_and_profile(tmp_path, village_root, capfd):
+    places = [f"paths.data_root={village_root}"]
+    small = [override for override in SMALL if not override.startswith(("trainer.max", "callbacks"))]
+    for debug in ("limit", "profile"):
+        run = [f"debug={debug}", f"run_dir={tmp_path / debug}"]
+        assert main(["train", "experiment=quick", *small, *run, *places]) == 0, capfd.readouterr().err
+    steps = [json.loads(line)["step"] for line in (tmp_path / "limit" / "metrics.jsonl").read_text().splitlines()]
+    assert max(steps) == 20
+    assert sorted(path.stem for path in (tmp_path / "limit" / "samples").iterdir()) == [
+        "step_00000010",
+        "step_00000020",
+    ]
+    assert any(
+        "self_cpu" in path.read_text().lower().replace(" ", "_")
+        for path in (tmp_path / "profile").glob("*profile*.txt")
+    )
