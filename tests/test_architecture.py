@@ -3,12 +3,15 @@ heavy at import.
 """
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "nanolit"
@@ -70,7 +73,8 @@ def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"line {node.lineno}: write nanolit.…, a dot hides whose it is"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "nanolit")
 
@@ -88,6 +92,20 @@ def test_imports_keep_to_the_table(path):
             assert parts[1] in allowed or parts[1].startswith("__"), f"{here}/ may not import nanolit.{parts[1]}"
         elif parts[0] in KEPT_IN:
             assert here in KEPT_IN[parts[0]], f"{parts[0]} belongs into {KEPT_IN[parts[0]] or 'no folder'}, not {here}/"
+
+
+def test_a_relative_import_is_refused(tmp_path):
+    for line in ("from . import gpt", "from ..models import gpt"):
+        (tmp_path / "module.py").write_text(line)
+        with pytest.raises(AssertionError, match=r"write nanolit\.…"):
+            list(imports(tmp_path / "module.py"))
+
+
+def test_the_village_is_pure_python():
+    for path in (PACKAGE / "village").glob("*.py"):
+        for name in imports(path):
+            first = name.partition(".")[0]
+            assert first == "nanolit" or first in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
 def test_the_table_has_no_cycle():
@@ -124,6 +142,29 @@ def test_the_model_reads_in_one_sitting():
     assert len(text.splitlines()) <= 500
     for family in ("gpt2", "llama", "nanochat", "qwen"):
         assert f'"{family}"' not in text.lower(), "a family is a choice of fields, never a name"
+
+
+def test_the_training_module_stays_thin():
+    text = (PACKAGE / "training" / "language_model.py").read_text()
+    assert len(text.splitlines()) < 200, "what is not the step itself belongs into a callback"
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every `_target_` in a part of a configuration."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        for value in node.values():
+            yield from targets(value)
+
+
+def test_every_target_in_conf_can_be_imported():
+    files = sorted((ROOT / "conf").rglob("*.yaml"))
+    found = {target for path in files for target in targets(yaml.safe_load(path.read_text()))}
+    assert len(found) > 8
+    for target in found:
+        module, _, name = target.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name, None)), f"{target} is nowhere"
 
 
 @pytest.mark.parametrize("module", ["nanolit", "nanolit.cli.main", "nanolit.cli.train", "nanolit.cli.generate"])

@@ -167,6 +167,18 @@ def test_unwritable_run_folder(capfd, tmp_path):
     refused(capfd, train(f"run_dir={tmp_path / 'locked' / 'run'}"), "not allowed")
 
 
+def test_unwritable_run_folder_for_whoever_runs_the_tests(capfd, tmp_path, monkeypatch):
+    mkdir, run = Path.mkdir, tmp_path / "run"
+
+    def refuse(path: Path, *arguments, **options) -> None:
+        if path == run:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    refused(capfd, train(f"run_dir={run}"), str(run), "not allowed", "run_dir=")
+
+
 def test_no_space_left_keeps_the_last_good_checkpoint(capfd, tmp_path, monkeypatch):
     import lightning.pytorch as pl
 

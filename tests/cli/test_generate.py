@@ -12,7 +12,8 @@ def read(*arguments: str) -> GenerateConfig:
 
 
 @pytest.mark.parametrize(
-    "text", ["User:", "#", "# x", "yes", "null", "3", "1e-3", "[", "[a", "a]", "*", "&", "\n", "\n\n", " ", "a: b", "=", "{"]
+    "text",
+    ["User:", "#", "# x", "yes", "null", "3", "1e-3", "[", "[a", "a]", "*", "&", "\n", "\n\n", " ", "a: b", "=", "{"],
 )
 def test_any_text_can_be_a_stop_string_or_a_prompt(text):
     assert read(f"stop={text}").stop == (text,)

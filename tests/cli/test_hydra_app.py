@@ -37,3 +37,8 @@ def test_groups_of_the_design_are_there():
         "callbacks",
         "experiment",
     } <= set(hydra_app.groups())
+
+
+def test_what_recipes_share_is_no_choice():
+    assert {path.stem for path in (hydra_app.config_folder() / "data").glob("_*.yaml")} == {"_loader"}
+    assert "_loader" not in hydra_app.option_names("data") and "text" in hydra_app.option_names("data")

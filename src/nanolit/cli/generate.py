@@ -22,7 +22,7 @@ as they stand; several strings to stop at are a list, stop='[User:, "\\n\\n"]'.
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig(SamplingParams):
-    """The command's settings: those of sampling, some with a default of the command's own, and where text comes from."""
+    """The settings of sampling, some with a default of the command's own, and where text comes from."""
 
     model: str  # run folder or model directory
     prompt: str | None = None
@@ -53,9 +53,9 @@ def main(argv: list[str] | None = None) -> int:
 def help_text() -> str:
     lines = [HELP]
     for field in sorted(fields(GenerateConfig), key=lambda field: field.default is not MISSING):
-        shown = {None: "null", (): "none"}.get(field.default, field.default)
-        default = "required" if field.default is MISSING else f"default {shown}"
-        lines.append(f"  {field.name + '=':<20}{default}")
+        default: Any = field.default
+        shown = {None: "null", (): "none"}.get(default, default)
+        lines.append(f"  {field.name + '=':<20}{'required' if default is MISSING else f'default {shown}'}")
     return "\n".join(lines)
 
 

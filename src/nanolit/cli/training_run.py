@@ -23,7 +23,7 @@ from nanolit.models.accounting import activation_bytes, flops_per_token, paramet
 from nanolit.models.gpt import GPT, GPTConfig
 from nanolit.optim.build import build_optimizer
 from nanolit.optim.schedules import schedule
-from nanolit.runtime import devices, dist
+from nanolit.runtime import allocator, devices, dist
 from nanolit.runtime import log as logs
 from nanolit.training.callbacks import BestModel, Checkpoint, Evaluate, Interrupt, NonFiniteReport, RunInterrupted
 from nanolit.training.callbacks.checkpoint import Resume, newest_valid
@@ -47,6 +47,7 @@ class TrainingRun:
         logs.setup(self.folder.path / "run.log")  # again, now that Lightning's loggers exist
         quiet_lightning()
         torch.set_float32_matmul_precision(settings.run.matmul_precision)
+        allocator.keep_freed_memory()
         resume = newest_valid(self.folder.path)
         if resume and resume.step >= settings.max_steps:
             log.info(

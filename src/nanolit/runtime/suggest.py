@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def suggest(name: str, allowed: Iterable[str], prefix: str = "", otherwise: str | None = None) -> str:
-    """"did you mean …?" with the nearest allowed name, or `otherwise` (None: the list of them) if none is near.
+    """The nearest allowed name as a question, or `otherwise` (None: the list of them) if none is near.
 
     `prefix` stands before each name as the user writes it, and takes no part in the comparison.
     """

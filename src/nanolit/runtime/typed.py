@@ -22,7 +22,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     hints = get_type_hints(cls)
     for key in values:
         if key not in fields:
-            raise ValueError(f"{_join(where, key)}: no such setting; {suggest(str(key), fields, prefix=_join(where, ''))}")
+            raise ValueError(
+                f"{_join(where, key)}: no such setting; {suggest(str(key), fields, prefix=_join(where, ''))}"
+            )
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{_join(where, name)}: missing; give it a value ({_describe(hints[name])})")

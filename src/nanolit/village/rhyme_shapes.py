@@ -2,7 +2,7 @@
 
 They are what children sing, and they are what a small model learns to look back from: nearly every word is a copy of
 one that stands shortly before. Without them a model of a million parameters writes fluent stories in which everybody's
-name changes from sentence to sentence (measured: after 600 steps it guesses a name that it has seen at chance).
+name changes from sentence to sentence: a name that stands in its context it guesses at chance even after 600 steps.
 """
 
 SHAPES = {
@@ -29,6 +29,18 @@ SHAPES = {
         One for {hero}, two for {friend}, three for {hero}, four for {friend}, five for {hero}, six for {friend}. Who is
         out? {friend} is out. Who is in? {hero} is in. [Now {hero} may hide, and {friend} must seek.|{hero} runs, and
         {friend} runs after {him}.]
+    """,
+    "animal_sounds": """
+        "Moo," said {hero}. "Quack," said {friend}. "Baa," said {hero}. "Cluck," said {friend}. Who said "moo"? {hero}
+        said "moo". Who said "quack"? {friend} said "quack". ["Again!" shouted {hero}.|"Again!" shouted {friend}.]
+    """,
+    "copycat": """
+        {hero} jumped, and {friend} jumped. {friend} danced, and {hero} danced. {hero} laughed, and {friend} laughed.
+        {friend} sang, and {hero} sang. "Stop it, {friend}!" called {hero}. "Stop it, {hero}!" called {friend}.
+    """,
+    "whispers": """
+        {hero} whispered to {friend}, and {friend} whispered to {third}. "What did {hero} say?" asked {third}. "Ask
+        {hero}," said {friend}. "What did {third} say?" asked {hero}. "Ask {third}," said {friend}.
     """,
     "good_night": """
         Good night, {hero}. Good night, {friend}. Good night, {pet}. Good night, {friend_pet}. {hero} sleeps, and {pet}
