@@ -270,7 +270,14 @@ def test_what_bends_the_curve_is_refused_on_resume(capfd, tmp_path, change):
 
 def test_a_first_try_that_failed_does_not_bind_the_run_folder(capfd, tmp_path):
     run = tmp_path / "run"
-    small = ["experiment=quick", "data=text", "tokenizer=byte", "model.n_layer=1", "model.block_size=32", "batch_size=4"]
+    small = [
+        "experiment=quick",
+        "data=text",
+        "tokenizer=byte",
+        "model.n_layer=1",
+        "model.block_size=32",
+        "batch_size=4",
+    ]
     rest = ["trainer.max_steps=2", "schedule.warmup_steps=0", "callbacks.samples.n_samples=0", "logger=none"]
     for name, text in (("short.txt", "too short"), ("long.txt", "long enough " * 200)):
         (tmp_path / name).write_text(text)

@@ -51,7 +51,9 @@ def records(run_dir: Path, keep_times: bool = False) -> list[dict]:
 
 
 def stop_at(process: subprocess.Popen, run_dir: Path, step: int, signum: int) -> str:
-    """Send the signal, as a terminal and a scheduler do to the whole group, once the run has recorded `step`; its output."""
+    """Send the signal, as a terminal and a scheduler do to the whole group, once the run has recorded `step`; its
+    output.
+    """
     path = run_dir / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:

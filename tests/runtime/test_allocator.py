@@ -15,7 +15,8 @@ if sys.argv[1] == "keep" and not keep_freed_memory():
     print(-1); raise SystemExit
 libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]
 def once():
-    block = libc.malloc(40 << 20 if sys.argv[1] == "too large" else 8 << 20); ctypes.memset(block, 1, 8 << 20); libc.free(block)
+    block = libc.malloc(40 << 20 if sys.argv[1] == "too large" else 8 << 20); ctypes.memset(block, 1, 8 << 20);
+    libc.free(block)
 once(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20): once()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

@@ -399,7 +399,7 @@ def test_the_report_names_the_gradient_that_is_not_finite_and_the_batch_of_that_
         bench.fit(max_steps=4, callbacks=callbacks, limit_val_batches=0, gradient_clip_val=clip, loader=loader)
     norms = json.loads((caught.value.folder / "norms.json").read_text())["norms"]
     spoiled, *healthy = norms
-    assert norms[spoiled]["gradient"] == float("inf")
+    assert norms[spoiled]["gradient"] == "inf"
     assert all(0 < norms[name]["gradient"] < 100 for name in healthy)
     batch = np.load(caught.value.folder / "batch.npz", allow_pickle=False)
     data = bench.data(8, loader=loader)

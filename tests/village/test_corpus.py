@@ -46,7 +46,7 @@ def digest() -> str:
 
 def test_the_first_hundred_documents_are_the_same_on_every_machine():
     """The words of the village may change; then this changes with them, in the same commit."""
-    assert digest() == "23aaef2fb94ed2f8bb0604ba72744533399f5b0300b556cfccb7339ed998e4bd"
+    assert digest() == "39d7278d74498424bec476481caaeceb349d1459bbea29e1f321c5b31a4b07d0"
 
 
 def test_neither_the_hash_seed_nor_the_process_matters():
@@ -174,7 +174,9 @@ def test_there_are_over_a_million_stories_for_a_single_cast():
 
 def test_shapes_have_different_names():
     files = (corpus.story_shapes_errands, corpus.story_shapes_outdoors, corpus.story_shapes_home)
-    n = sum(len(file.SHAPES) for file in (*files, corpus.story_shapes_together, corpus.fact_shapes, corpus.rhyme_shapes))
+    n = sum(
+        len(file.SHAPES) for file in (*files, corpus.story_shapes_together, corpus.fact_shapes, corpus.rhyme_shapes)
+    )
     assert len(corpus.default_writer().shapes) == n
 
 
@@ -335,7 +337,7 @@ def test_ages_are_those_of_the_world(text):
     check(
         rf"({NAME}) is ({NUMBER}) years? older than ({NAME})",
         text,
-        500,
+        400,
         lambda a, n, b: NUMBERS[children[a].age - children[b].age] == n,
     )
 

@@ -4,7 +4,6 @@ An override is tried as it stands; if Hydra's grammar rejects its value it is qu
 later (`model.…`) may be given even where the YAML leaves them out.
 """
 
-import difflib
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanolit.cli.errors import guarded
+from nanolit.runtime.suggest import suggest
 
 # Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
 STOPPED = 128  # exit codes above it are those of signals
@@ -187,11 +187,13 @@ def _explain(config_name: str, argv: list[str], error: Exception) -> str:
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         options = option_names(group)
-        return f"{group}={name}: no such choice; {_nearest(name, options)}"
+        return f"{group}={name}: no such choice; {suggest(name, options)}"
     if found := re.search(r"Could not (?:override|delete|append to config) '?([\w.@/-]+)'?", text):
         key = found[1].rstrip(".")
         allowed = {*_all_keys(config_name), *(f"{group}=" for group in groups())}
-        return f"{key}: no such setting; {_nearest(key, allowed)}"
+        return (
+            f"{key}: no such setting; {suggest(key, allowed, otherwise='python train.py --help lists what there is')}"
+        )
     if "mismatched input" in text or "token recognition" in text or "no viable alternative" in text:
         return f"cannot read the arguments {argv}: write each as key=value ({_first_line(error)})"
     return _first_line(error)
@@ -223,14 +225,6 @@ def groups() -> list[str]:
 
 def option_names(group: str) -> list[str]:
     return sorted(path.stem for path in (config_folder() / group).glob("[!_]*.yaml"))
-
-
-def _nearest(name: str, allowed: Iterable[str]) -> str:
-    allowed = sorted(set(allowed))
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"allowed: {', '.join(allowed)}" if len(allowed) <= 20 else "python train.py --help lists what there is"
 
 
 def _first_line(error: Exception) -> str:

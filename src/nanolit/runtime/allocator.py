@@ -1,8 +1,9 @@
 """Memory that a step gives back stays with the process; only for the C library of Linux, elsewhere it does nothing.
 
-By default glibc returns large freed blocks to the system and gets them anew, zeroed page by page, in the next operation.
-A training step on a CPU frees and takes the same sizes over and over: keeping them saved 4 to 8 % of its time (4 layers,
-width 128, two cores).
+By default glibc returns large freed blocks to the system and gets them anew, zeroed page by page, in the next
+operation. A training step on a CPU frees and takes the same sizes over and over: keeping them saved 4 to 8 % of its
+time (4
+layers, width 128, two cores).
 """
 
 import ctypes

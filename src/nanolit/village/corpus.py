@@ -70,10 +70,10 @@ class Writer:
     def document(self, seed: int, split: Split, index: int, kind: Kind | None = None) -> tuple[Pattern, str]:
         """A document and its fact pattern (of a rhyme, that of its first verse); `kind=None` draws the kind."""
         draw = Draw(derive(seed, "village", split, kind or "any", index))
-        kind = kind or draw.pick(MIX)
-        pattern, text = self._verse(split, kind, draw)
-        if kind == "rhyme":
-            text = "\n".join([text, *(self._verse(split, kind, draw)[1] for _ in range(N_VERSES - 1))])
+        chosen: Kind = kind or draw.pick(MIX)
+        pattern, text = self._verse(split, chosen, draw)
+        if chosen == "rhyme":
+            text = "\n".join([text, *(self._verse(split, chosen, draw)[1] for _ in range(N_VERSES - 1))])
         return pattern, text
 
     def _verse(self, split: Split, kind: Kind, draw: Draw) -> tuple[Pattern, str]:

@@ -5,11 +5,13 @@ every parameter and gradient (norms.json). On a CPU they are those of the step i
 GPU nothing waits for each step, and the file says after which step they were taken.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+from torch import Tensor
 
 from nanolit.runtime.files import write_json
 from nanolit.training.language_model import NonFiniteLoss
@@ -33,11 +35,13 @@ class NonFiniteReport(pl.Callback):
             )
 
 
-def _norms(module: Any) -> dict[str, dict[str, float | None]]:
-    return {
-        name: {
-            "parameter": parameter.detach().float().norm().item(),
-            "gradient": None if parameter.grad is None else parameter.grad.detach().float().norm().item(),
-        }
-        for name, parameter in module.network.named_parameters()
-    }
+def _norms(module: Any) -> dict[str, dict[str, float | str | None]]:
+    named = module.network.named_parameters()
+    return {name: {"parameter": _norm(parameter), "gradient": _norm(parameter.grad)} for name, parameter in named}
+
+
+def _norm(tensor: Tensor | None) -> float | str | None:
+    if tensor is None:
+        return None
+    norm = tensor.detach().float().norm().item()
+    return norm if math.isfinite(norm) else str(norm)  # JSON has no inf
