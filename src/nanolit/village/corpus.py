@@ -70,7 +70,7 @@ class Writer:
     def document(self, seed: int, split: Split, index: int, kind: Kind | None = None) -> tuple[Pattern, str]:
         """A document and its fact pattern (of a rhyme, that of its first verse); `kind=None` draws the kind."""
         draw = Draw(derive(seed, "village", split, kind or "any", index))
-        chosen: Kind = kind or draw.pick(MIX)
+        chosen: Kind = draw.pick(MIX) if kind is None else kind
         pattern, text = self._verse(split, chosen, draw)
         if chosen == "rhyme":
             text = "\n".join([text, *(self._verse(split, chosen, draw)[1] for _ in range(N_VERSES - 1))])
