@@ -37,9 +37,15 @@ TWO = ["trainer.strategy=ddp", "trainer.devices=2"]
 TIMES = ("seconds", "perf/tok_per_s", "perf/step_ms", "perf/mfu")
 
 
-def start(root: Path, data_root: Path, *overrides: str, **environment: str) -> subprocess.Popen:
+COMMAND = ("train.py",)
+INSTALLED_COMMAND = ("-m", "nanolit", "train")
+
+
+def start(
+    root: Path, data_root: Path, *overrides: str, by: tuple[str, ...] = COMMAND, **environment: str
+) -> subprocess.Popen:
     variables = {**os.environ, "DATA_ROOT": str(data_root), "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, "train.py", *TINY, *overrides]
+    command = [sys.executable, *by, *TINY, *overrides]
     return subprocess.Popen(
         command, cwd=root, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -59,7 +65,7 @@ def records(run_dir: Path) -> list[dict]:
 def assert_same_curve(ours: Path, theirs: Path) -> None:
     for mine, other in zip(records(ours), records(theirs), strict=True):
         assert mine.keys() == other.keys()
-        assert mine == pytest.approx(other, rel=1e-4, abs=1e-5), mine["step"]
+        assert mine == pytest.approx(other, rel=1e-3, abs=1e-5), mine["step"]  # Muon amplifies rounding
         for key in ("train/loss", "val/loss"):
             if key in mine:
                 assert mine[key] == pytest.approx(other[key], abs=1e-5), mine["step"]
@@ -72,8 +78,9 @@ def one_process(root, tmp_path_factory, village_root) -> Path:
     return run_dir
 
 
-def test_two_processes_equal_one(root, tmp_path, village_root, one_process):
-    output = finish(start(root, village_root, *TWO, f"run_dir={tmp_path / 'run'}"))
+@pytest.mark.parametrize("by", [COMMAND, INSTALLED_COMMAND])
+def test_two_processes_equal_one(root, tmp_path, village_root, one_process, by):
+    output = finish(start(root, village_root, *TWO, f"run_dir={tmp_path / 'run'}", by=by))
     assert "2 process(es) x 2 micro-batch(es) x 2" in output
     assert_same_curve(tmp_path / "run", one_process)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -109,7 +116,7 @@ def test_terminated_stops_both_saves_and_goes_on_with_one(root, tmp_path, villag
     started = children(process.pid)
     process.send_signal(signal.SIGTERM)
     output = finish(process, 128 + signal.SIGTERM)
-    assert "To go on: python train.py" in output
+    assert "To go on from the last checkpoint: python train.py" in output
     assert started and all(process_is_gone(pid) for pid in started)
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "interrupted"
     assert list((run_dir / "checkpoints").glob("*.ckpt"))
