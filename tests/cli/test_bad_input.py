@@ -73,10 +73,22 @@ def refused(capfd, code: int, *told: str) -> None:
         ("model.block_size=1000000", ["block_size"]),
         ("stage=dream", ["stage", "pretrain"]),
         ("just a word", ["just a word"]),
+        ("--max_steps=5", ["--max_steps", "key=value"]),
     ],
 )
 def test_settings(capfd, tmp_path, override, told):
     refused(capfd, train(f"run_dir={tmp_path / 'run'}", override), *told)
+
+
+def test_fewer_steps_than_the_run_has_done(capfd, tmp_path):
+    assert train(f"run_dir={tmp_path / 'run'}") == 0
+    capfd.readouterr()
+    refused(capfd, train(f"run_dir={tmp_path / 'run'}", "trainer.max_steps=4"), "trainer.max_steps", "at step 6")
+
+
+def test_an_error_found_later_leaves_no_folder_either(capfd, tmp_path):
+    assert train(f"run_dir={tmp_path / 'run'}", "trainer.precision=fp16") == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_refused_setting_leaves_no_folder(capfd, tmp_path):

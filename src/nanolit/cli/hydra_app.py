@@ -15,6 +15,7 @@ from nanolit.cli.errors import guarded
 from nanolit.runtime.suggest import suggest
 
 # Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
+OPTIONS = ("--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--package", "--hydra-help")
 STOPPED = 128  # exit codes above it are those of signals
 OPEN_SECTIONS = ("model", "tokenizer", "data", "optimizer", "schedule", "trainer")
 
@@ -61,6 +62,11 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             sys.argv = before
         return max(codes)
 
+    for argument in argv:
+        if argument.startswith("--") and argument.partition("=")[0] not in OPTIONS:
+            raise ValueError(
+                f"{argument}: settings are written key=value, without dashes; options: {', '.join(OPTIONS)}"
+            )
     argv = sorted(
         argv, key=lambda argument: argument.startswith("-") or "=" not in argument
     )  # options may stand anywhere

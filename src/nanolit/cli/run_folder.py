@@ -105,7 +105,8 @@ class RunFolder:
 
     def remove_if_empty(self) -> None:
         """A command that failed before it began leaves nothing behind."""
-        if self.path.is_dir() and not any(self.path.iterdir()):
+        if self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {"run.log"}:
+            (self.path / "run.log").unlink(missing_ok=True)
             self.path.rmdir()
 
 

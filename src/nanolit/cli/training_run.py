@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import math
 import os
+import shlex
 import time
 from functools import partial
 from importlib.metadata import version
@@ -49,7 +50,12 @@ class TrainingRun:
         torch.set_float32_matmul_precision(settings.run.matmul_precision)
         allocator.keep_freed_memory()
         resume = newest_valid(self.folder.path)
-        if resume and resume.step >= settings.max_steps:
+        if resume and resume.step > settings.max_steps:
+            raise ValueError(
+                f"trainer.max_steps: got {settings.max_steps}, but the run in {self.folder.path} is at step "
+                f"{resume.step}; give more to go on, or another run_dir"
+            )
+        if resume and resume.step == settings.max_steps:
             log.info(
                 "finished already: step %d of %d. trainer.max_steps=… trains longer", resume.step, settings.max_steps
             )
@@ -242,17 +248,18 @@ class TrainingRun:
 
     def tell_result(self) -> int:
         """The three lines that a run ends with: where it is, how good it is, what to type next."""
-        latest = last_metrics(self.folder.path / "metrics.jsonl")
-        loss = latest.get("val/loss")
-        told = f"loss {loss:.4f}, {latest['val/bpb']:.4f} bits per byte" if loss is not None else "not evaluated"
-        samples = sorted((self.folder.path / "samples").glob("*.txt"))
+        path = self.folder.path
+        latest = last_metrics(path / "metrics.jsonl")
+        samples = sorted((path / "samples").glob("*.txt"))
         if samples:
             print(samples[-1].read_text(encoding="utf-8"), flush=True)
-        print(f"run         {self.folder.path}")
-        print(
-            f"validation  {told} after {latest.get('step', 0)} steps and {latest.get('seconds', 0.0):.0f} s of training"
-        )
-        print(f"next        nanolit generate model={self.folder.path}", flush=True)
+        print(f"run         {path}")
+        if "val/loss" in latest:
+            told = f"loss {latest['val/loss']:.4f}, {latest['val/bpb']:.4f} bits per byte"
+            print(f"validation  {told} after {latest['step']} steps and {latest['seconds']:.0f} s of training")
+        else:
+            print("validation  none was made (trainer.limit_val_batches)")
+        print(f"next        nanolit generate model={shlex.quote(str(path))}", flush=True)
         return 0
 
 
