@@ -1,16 +1,13 @@
 """Every way a command can fail, as an exit code and one line: 2 for what the user can mend, 1 for a defect, 128 + n
 for signal n.
 
-The traceback goes to the run's log, and to the terminal only with debug=true.
+The traceback is shown only with debug=true; a run that has begun writes it to its own log (cli/train.py).
 """
 
-import logging
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-
-log = logging.getLogger("nanolit")
 
 
 def guarded(command: Callable[[], int], debug: bool) -> int:
@@ -30,7 +27,6 @@ def guarded(command: Callable[[], int], debug: bool) -> int:
 def _fail(error: Exception, line: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    log.debug("failed", exc_info=error)  # reaches run.log, if there is one by now
     return _say(f"error: {line}", code)
 
 

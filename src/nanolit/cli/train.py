@@ -4,7 +4,6 @@ the same command.
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,3 @@ def train_worker(config_path: Path) -> int:
     import yaml
 
     return train(yaml.safe_load(config_path.read_text()))
-
-
-def exit_code(signum: int) -> int:
-    return 128 + (signum or signal.SIGINT)

@@ -28,8 +28,8 @@ class Cadence:
         self._last_time = time.monotonic()
 
     def due(self, trainer, tokens_per_step: int) -> bool:
-        """Is it due after the optimizer steps finished so far? Ask once per step, on every process; a yes restarts the
-        minutes.
+        """Is it due after the optimizer steps finished so far? Ask once per step, on every process. The minutes count
+        from the last time that they were over, whatever steps and tokens said meanwhile.
         """
         step = trainer.global_step
         if self.every_steps and step % self.every_steps == 0:
