@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nanolit.models.gpt import GPT, IGNORE, GPTConfig
+from nanolit.models.gpt import GPT, IGNORE, Context, GPTConfig
 from nanolit.models.kv_cache import KVCache
 
 TINY = GPTConfig(vocab_size=31, block_size=24, n_layer=2, n_head=4, n_embd=32)
@@ -107,7 +107,9 @@ def test_llama_attention_equals_the_rule_written_out():
     q, k, v = turned(q, 4), turned(k, 2), v.view(2, 9, 2, 8).transpose(1, 2)
     k, v = k.repeat_interleave(2, dim=1), v.repeat_interleave(2, dim=1)
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 9, 32)
-    actual = attention(x, model.rope[:, :9], None)
+    ids = torch.zeros(2, 9, dtype=torch.long)
+    context = Context(ids, model.rope[:, :9], {None: None}, None, model.value_embeddings)
+    actual = attention(x, context)
     torch.testing.assert_close(actual, attention.out(y), rtol=1e-4, atol=1e-5)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.gpt import GPT, Context, GPTConfig
 
 CONFIG = {"vocab_size": 256, "block_size": 32, "n_layer": 3, "n_head": 4, "n_embd": 128}
 
@@ -30,8 +30,9 @@ def test_without_scaling_all_matrices_are_alike():
 
 def test_zero_init_starts_every_block_as_the_identity_and_guesses_uniformly():
     model = GPT(GPTConfig(**CONFIG, zero_init_projections=True, tie_embeddings=False, bigram_rows=64, position="rope"))
-    x = torch.randn(2, 5, 128)
-    assert torch.equal(model.blocks[0](x, model.rope[:, :5], None), x)
+    x, ids = torch.randn(2, 5, 128), torch.zeros(2, 5, dtype=torch.long)
+    context = Context(ids, model.rope[:, :5], {None: None}, None, model.value_embeddings)
+    assert torch.equal(model.blocks[0](x, context), x)
     ids = torch.randint(0, 256, (2, 8))
     torch.testing.assert_close(model(ids, ids), torch.full((2, 8), math.log(256)))
     assert not model.bigram_embedding.weight.any()

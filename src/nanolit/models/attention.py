@@ -10,11 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Backend = Literal["auto", "sdpa", "naive"]
+Backend = Literal["auto", "sdpa", "flash", "flex", "naive"]
+Mask = Tensor | None
+
+
+def visible(T: int, S: int, device: torch.device, window: int | None = None, backend: Backend = "auto") -> Mask:
+    """Interim, until the file is whole."""
+    return None if window is None else causal_mask(T, S, device).triu(S - T - window + 1)
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout_p: float = 0.0, backend: Backend = "auto"
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask = None,
+    dropout_p: float = 0.0,
+    backend: Backend = "auto",
+    scale: float | None = None,
 ) -> Tensor:
     """Mix `v` by the similarity of `q` and `k`; q (B,H,T,D), k and v (B,K,S,D), result (B,H,T,D).
 
@@ -29,7 +41,9 @@ def attend(
         mask = causal_mask(T, S, q.device)
     # One query sees every key, but is_causal would show it the first alone: SDPA aligns its triangle to the first key.
     is_causal = mask is None and T > 1
-    return F.scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal, enable_gqa=q.size(1) != k.size(1))
+    return F.scaled_dot_product_attention(
+        q, k, v, mask, dropout_p, is_causal, scale=scale, enable_gqa=q.size(1) != k.size(1)
+    )
 
 
 def causal_mask(T: int, S: int, device: torch.device) -> Tensor:

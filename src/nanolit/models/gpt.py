@@ -1,99 +1,22 @@
-"""The model: one decoder-only transformer whose family (GPT-2, Llama, nanochat, ...) is a choice of fields.
+"""The model: one decoder-only transformer whose family (GPT-2, Llama, nanochat, ...) is a choice of fields (config.py).
 
 It holds no tokenizer, no optimizer and no sampling. Read it from top to bottom; shapes stand at line ends:
 
 B batch   T tokens   C channels (n_embd)   H query heads   K key-value heads   D head width (C / H)   V vocabulary
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanolit.models.attention import attend
+from nanolit.models.attention import Mask, attend, visible
+from nanolit.models.config import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, GPTConfig
 from nanolit.models.init import init_weights
 from nanolit.models.kv_cache import KVCache
 
 IGNORE = -1  # a target that is not to be predicted
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """What a model is. The defaults are GPT-2 (124M); every other family is a change of fields."""
-
-    vocab_size: int = 50257
-    vocab_multiple: int = 1  # embedding rows are rounded up to it: kernels like multiples of 64
-    block_size: int = 1024
-    n_layer: int = 12
-    n_head: int = 12
-    n_kv_head: int | None = None  # fewer than n_head: grouped-query attention (arXiv 2305.13245); None: n_head
-    n_embd: int = 768
-    mlp: Literal["gelu", "gelu_tanh", "relu2", "swiglu"] = "gelu"
-    mlp_hidden: int | None = None  # None: 4 n_embd; swiglu has a third matrix, so 8/3 n_embd rounded up to 64
-    norm: Literal["layernorm", "rmsnorm", "rmsnorm_noweight"] = "layernorm"
-    norm_eps: float = 1e-5
-    position: Literal["learned", "rope"] = "learned"
-    rope_base: float = 10000.0
-    qk_norm: bool = False  # weightless RMS norm of each query and key
-    bias: bool = True  # of linear layers and of layernorm
-    dropout: float = 0.0
-    tie_embeddings: bool = True
-    softcap: float | None = None  # logits -> softcap * tanh(logits / softcap)
-    embed_norm: bool = False  # a norm right after the embeddings
-    zero_init_projections: bool = False  # every block starts as the identity, an untied head as the uniform guess
-    init_std: float = 0.02
-    scaled_residual_init: bool = True
-    attention: Literal["auto", "sdpa", "naive"] = "auto"
-    bigram_rows: int = 0  # rows of a hashed (previous, current) token table added to the embedding; 0: none
-
-    def __post_init__(self) -> None:
-        for name in ("vocab_size", "vocab_multiple", "block_size", "n_layer", "n_head", "n_embd"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}: got {getattr(self, name)}, must be at least 1")
-        if self.n_embd % self.n_head:
-            raise ValueError(
-                f"model.n_embd: got {self.n_embd}, must be a multiple of model.n_head={self.n_head}; "
-                f"the next one is {-(-self.n_embd // self.n_head) * self.n_head}"
-            )
-        if self.n_kv_head is not None and (self.n_kv_head < 1 or self.n_head % self.n_kv_head):
-            raise ValueError(f"model.n_kv_head: got {self.n_kv_head}, must divide model.n_head={self.n_head}")
-        if self.mlp_hidden is not None and self.mlp_hidden < 1:
-            raise ValueError(
-                f"model.mlp_hidden: got {self.mlp_hidden}, must be at least 1, or null for the usual width"
-            )
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(
-                f"model.position=rope rotates pairs and needs an even head width; got n_embd / n_head = {self.head_dim}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout: got {self.dropout}, must be at least 0 and below 1")
-        for name in ("norm_eps", "rope_base", "init_std"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"model.{name}: got {getattr(self, name)}, must be positive")
-        if self.softcap is not None and not self.softcap > 0:
-            raise ValueError(f"model.softcap: got {self.softcap}, must be positive, or null for none")
-        if self.bigram_rows < 0:
-            raise ValueError(f"model.bigram_rows: got {self.bigram_rows}, must be at least 0 (0: no bigram table)")
-
-    @property
-    def head_dim(self) -> int:
-        return self.n_embd // self.n_head
-
-    @property
-    def n_kv_heads(self) -> int:
-        return self.n_head if self.n_kv_head is None else self.n_kv_head
-
-    @property
-    def hidden(self) -> int:
-        if self.mlp_hidden is not None:
-            return self.mlp_hidden
-        return -(-8 * self.n_embd // (3 * 64)) * 64 if self.mlp == "swiglu" else 4 * self.n_embd
-
-    @property
-    def padded_vocab(self) -> int:
-        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
 
 # Leaves
@@ -124,36 +47,65 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 # Blocks
 
 
+class Context(NamedTuple):
+    """What all blocks of one pass share."""
+
+    ids: Tensor  # (B, T)
+    rope: Tensor | None  # (2, T, 1, D)
+    masks: dict[int | None, Mask]  # by window
+    cache: KVCache | None
+    values: nn.ModuleDict  # by layer: tables of the value embeddings
+
+
 class Attention(nn.Module):
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer = config, layer
-        self.qkv = nn.Linear(config.n_embd, (config.n_head + 2 * config.n_kv_heads) * config.head_dim, bias=config.bias)
-        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        H, K, D, bias = config.n_head, config.n_kv_heads, config.head_dim, config.has_attention_bias
+        self.qkv = nn.Linear(config.n_embd, (H + 2 * K) * D, bias=bias)
+        self.out = nn.Linear(H * D, config.n_embd, bias=bias)
+        self.window = config.layer_window(layer)
+        gated = config.has_value_embedding(layer)
+        self.value_gate = nn.Linear(VALUE_GATE_CHANNELS, K, bias=False) if gated else None
 
-    def forward(self, x: Tensor, rope: Tensor | None, cache: KVCache | None) -> Tensor:
-        B, T, C = x.shape
-        H, K, D = self.config.n_head, self.config.n_kv_heads, self.config.head_dim
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        B, T, _ = x.shape
+        config = self.config
+        H, K, D = config.n_head, config.n_kv_heads, config.head_dim
         qk, v = self.qkv(x).view(B, T, H + 2 * K, D).split((H + K, K), dim=2)  # (B, T, H+K, D), (B, T, K, D)
-        if rope is not None:
-            qk = rotate(qk, rope).type_as(v)  # turned in float32 under autocast
-        if self.config.qk_norm:
-            qk = F.rms_norm(qk, (D,), eps=self.config.norm_eps)
+        if self.value_gate is not None:
+            gate = 3 * torch.sigmoid(self.value_gate(x[..., :VALUE_GATE_CHANNELS]))  # (B, T, K)
+            v = v + gate[..., None] * context.values[str(self.layer)](context.ids).view(B, T, K, D).type_as(v)
+        if context.rope is not None:
+            qk = rotate(qk, context.rope).type_as(v)  # turned in float32 under autocast
+        if config.qk_norm:
+            qk = F.rms_norm(qk, (D,), eps=config.norm_eps)
         q, k = qk.split((H, K), dim=2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, D), 2 x (B, K, T, D)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        y = attend(q, k, v, dropout_p=self.config.dropout if self.training else 0.0, backend=self.config.attention)
-        return self.out(y.transpose(1, 2).reshape(B, T, C))
+        if context.cache is not None:
+            k, v = context.cache.update(self.layer, k, v)
+        dropout_p = config.dropout if self.training else 0.0
+        y = attend(
+            q,
+            k,
+            v,
+            context.masks[self.window],
+            scale=config.attention_scale,
+            dropout_p=dropout_p,
+            backend=config.attention,
+        )
+        return self.out(y.transpose(1, 2).reshape(B, T, H * D))
 
 
 class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.kind = config.mlp
-        self.gate = nn.Linear(config.n_embd, config.hidden, bias=config.bias) if config.mlp == "swiglu" else None
-        self.up = nn.Linear(config.n_embd, config.hidden, bias=config.bias)
-        self.down = nn.Linear(config.hidden, config.n_embd, bias=config.bias)
+        self.gate = (
+            nn.Linear(config.n_embd, config.hidden, bias=config.has_mlp_bias) if config.mlp == "swiglu" else None
+        )
+        self.up = nn.Linear(config.n_embd, config.hidden, bias=config.has_mlp_bias)
+        self.down = nn.Linear(config.hidden, config.n_embd, bias=config.has_mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)  # (B, T, hidden)
@@ -170,14 +122,20 @@ class MLP(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
+        self.post_norm = config.norm_placement == "post"
+        self.branch_scale = (2 * config.n_layer) ** -0.5 if config.scale_attention_branch else 1.0
         self.attention_norm = Norm(config)
         self.attention = Attention(config, layer)
         self.mlp_norm = Norm(config)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, rope: Tensor | None, cache: KVCache | None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), rope, cache))
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        if self.post_norm:
+            x = self.attention_norm(x + self.branch_scale * self.dropout(self.attention(x, context)))
+            return self.mlp_norm(x + self.dropout(self.mlp(x)))
+        branch = self.dropout(self.attention(self.attention_norm(x), context))
+        x = x + (branch if self.branch_scale == 1.0 else self.branch_scale * branch)
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
@@ -190,16 +148,25 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        V, C = config.padded_vocab, config.n_embd
+        V, C, L = config.padded_vocab, config.n_embd, config.n_layer
+        kv_width = config.n_kv_heads * config.head_dim
         self.token_embedding = nn.Embedding(V, C)
         self.position_embedding = nn.Embedding(config.block_size, C) if config.position == "learned" else None
         self.bigram_embedding = nn.Embedding(config.bigram_rows, C) if config.bigram_rows else None
+        with_values = [layer for layer in range(L) if config.has_value_embedding(layer)]
+        self.value_embeddings = nn.ModuleDict({str(layer): nn.Embedding(V, kv_width) for layer in with_values})
         self.embed_norm = Norm(config) if config.embed_norm else None
+        self.smear_gate = nn.Parameter(torch.empty(SMEAR_CHANNELS)) if config.smear else None
+        self.smear_scale = nn.Parameter(torch.empty(1)) if config.smear else None
+        self.residual_scale = nn.Parameter(torch.empty(L)) if config.layer_scalars else None
+        self.skip_scale = nn.Parameter(torch.empty(L)) if config.layer_scalars else None
+        self.backout_scale = nn.Parameter(torch.empty(1)) if config.backout else None
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(L))
+        self.windows = sorted({config.layer_window(layer) for layer in range(L)}, key=str)
         self.final_norm = Norm(config)
         # A tied head is the token embedding itself and owns nothing, so no save, load or move can untie it.
-        self.head = None if config.tie_embeddings else nn.Linear(C, V, bias=False)
+        self.head = None if config.tie_embeddings else nn.Linear(C, V, bias=config.head_bias)
         self.register_buffer("rope", None, persistent=False)  # (2, block_size, 1, D), made by init_weights
         self.init_weights()
 
@@ -228,14 +195,23 @@ class GPT(nn.Module):
 
     def features(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """What the head reads: the residual stream (B,T,C) after all blocks and the final norm."""
-        T = ids.size(1)
-        if self.config.block_size < T:
-            raise ValueError(f"{T} tokens do not fit into block_size={self.config.block_size}; give the model fewer")
+        T, config = ids.size(1), self.config
+        if config.block_size < T:
+            raise ValueError(f"{T} tokens do not fit into block_size={config.block_size}; give the model fewer")
         at = slice(0, T) if cache is None else cache.positions(T)
-        x = self.dropout(self.embed(ids, at, cache))  # (B, T, C)
         rope = None if self.rope is None else self.rope[:, at]  # (2, T, 1, D)
-        for block in self.blocks:
-            x = block(x, rope, cache)
+        masks = {window: visible(T, at.stop, ids.device, window, backend=config.attention) for window in self.windows}
+        context = Context(ids, rope, masks, cache, self.value_embeddings)
+        x = start = self.dropout(self.embed(ids, at, cache))  # (B, T, C)
+        middle = None
+        for layer, block in enumerate(self.blocks):
+            if self.residual_scale is not None and self.skip_scale is not None:
+                x = self.residual_scale[layer] * x + self.skip_scale[layer] * start
+            x = block(x, context)
+            if layer == config.n_layer // 2:
+                middle = x
+        if self.backout_scale is not None:
+            x = x - self.backout_scale * middle
         if cache is not None:
             cache.advance(ids)
         return self.final_norm(x)
@@ -249,14 +225,28 @@ class GPT(nn.Module):
             before = ids.new_zeros(ids.size(0), 1) if cache is None else cache.last_ids
             pair = torch.cat((before, ids[:, :-1]), dim=1) * self.config.vocab_size + ids  # (B, T)
             x = x + self.bigram_embedding(pair % self.config.bigram_rows)
-        return x if self.embed_norm is None else self.embed_norm(x)
+        if self.embed_norm is not None:
+            x = self.embed_norm(x)
+        return x if self.smear_gate is None else self.smeared(x, self.smear_gate, cache)
+
+    def smeared(self, x: Tensor, gate: Tensor, cache: KVCache | None) -> Tensor:
+        """Each position takes a gated share of the one before it, as it was before any smearing; the first has none."""
+        before = torch.zeros_like(x[:, :1]) if cache is None or cache.last_embedding is None else cache.last_embedding
+        if cache is not None:
+            cache.last_embedding = x[:, -1:]  # (B, 1, C)
+        share = self.smear_scale * torch.sigmoid(x[..., :SMEAR_CHANNELS] @ gate.type_as(x))  # (B, T)
+        return x + share[..., None] * torch.cat((before, x[:, :-1]), dim=1)
 
     def logits(self, x: Tensor) -> Tensor:
-        weight = self.token_embedding.weight if self.head is None else self.head.weight
-        logits = F.linear(x, weight).float()  # (B, T, padded vocabulary)
+        weight, bias = (self.token_embedding.weight, None) if self.head is None else (self.head.weight, self.head.bias)
+        logits = F.linear(x, weight, bias).float()  # (B, T, padded vocabulary)
         if self.config.softcap is not None:
             logits = self.config.softcap * torch.tanh(logits / self.config.softcap)
         return logits
+
+    def new_cache(self, batch: int, max_len: int) -> KVCache:
+        weight = self.token_embedding.weight
+        return KVCache(self.config, batch, max_len, weight.device, weight.dtype)
 
 
 def nll(logits: Tensor, targets: Tensor) -> Tensor:

@@ -8,13 +8,10 @@ L layers   B batch   K key-value heads   M capacity   T new tokens   S tokens so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from nanolit.models.gpt import GPTConfig
+from nanolit.models.config import GPTConfig
 
 
 class KVCache:
@@ -34,6 +31,7 @@ class KVCache:
         self.last_ids = torch.zeros(
             batch, 1, device=device, dtype=torch.long
         )  # the token before the next one, for bigrams
+        self.last_embedding: Tensor | None = None  # (B, 1, C) of that token, for smear
         self.length = 0
 
     @property
@@ -64,4 +62,5 @@ class KVCache:
         other = object.__new__(KVCache)
         other.keys, other.values = self.keys.repeat(1, n, 1, 1, 1), self.values.repeat(1, n, 1, 1, 1)
         other.last_ids, other.length = self.last_ids.repeat(n, 1), self.length
+        other.last_embedding = None if self.last_embedding is None else self.last_embedding.repeat(n, 1, 1)
         return other
