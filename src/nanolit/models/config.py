@@ -164,6 +164,9 @@ class GPTConfig:
         """How many tokens a query of this layer sees, itself included; None: all before it."""
         if self.window_pattern is None or layer == self.n_layer - 1:
             return None
-        window = self.window or -(-self.block_size // (4 * 128)) * 128
         is_short = self.window_pattern[layer % len(self.window_pattern)] == "S"
-        return window if is_short and window < self.block_size else None
+        return self.short_window if is_short and self.short_window < self.block_size else None
+
+    @property
+    def short_window(self) -> int:
+        return self.window or -(-self.block_size // (4 * 128)) * 128

@@ -1,101 +1,144 @@
-"""A model as a folder: `config.json` and `model.safetensors`. No optimizer state, no tokenizer, and no pickle.
+"""A model as a folder: `config.json` and weights in safetensors. No optimizer state, no tokenizer, and no pickle.
 
-A tied head owns no tensor, so tied weights are stored once by themselves.
+A model of a family that `transformers` knows is written in the layout that it opens (families.py), any other in our own
+names. A tied head owns no tensor, so tied weights are stored once by themselves.
 """
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 import nanolit
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.families import FAMILIES, Family, beside, family_of, read_fields
+from nanolit.models.gpt import GPT
 from nanolit.models.init import init_buffers
-from nanolit.runtime.files import atomic_path, read_json, write_json
+from nanolit.models.links import check, check_zeros, inward, outward
+from nanolit.models.tensor_files import INDEX, WEIGHTS, Tensors, open_tensors, write_tensors
+from nanolit.runtime.files import read_json, write_json
 from nanolit.runtime.typed import build
 
-MODEL_TYPE = "nanolit_gpt"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
+OWN_TYPE = "nanolit_gpt"  # the model_type of our own layout
+SHARD_BYTES = 5 * 10**9
 
 
-def save_model(folder: Path | str, model: GPT, extra: Mapping[str, Any] | None = None) -> None:
-    """Write both files into `folder`, each whole or not at all; `extra` goes into config.json beside the rest."""
-    folder = Path(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"format": "pt"})
-        except SafetensorError as error:  # a full disk, for one: it tells the system's error number only in its text
-            number = re.search(r"os error (\d+)", str(error))
-            if not number:
-                raise OSError(f"{folder / WEIGHTS}: cannot be written ({error})") from error
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder / WEIGHTS)) from error
-    about = {"model_type": MODEL_TYPE, "nanolit_version": nanolit.__version__, "config": asdict(model.config)}
-    assert not about.keys() & (extra or {}).keys(), "extra would overwrite what the model needs"
-    write_json(folder / CONFIG, {**about, **(extra or {})})
+def save_model(
+    folder: Path | str,
+    model: GPT,
+    extra: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write configuration and weights into `folder`, each file whole or not at all; `extra` goes into config.json."""
+    write_model(folder, model.config, Tensors.of(model.state_dict()), extra, dtype, max_shard_bytes)
+
+
+def write_model(
+    folder: Path | str,
+    config: GPTConfig,
+    tensors: Tensors,
+    extra: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """The same from tensors that are made one by one. `extra`: keys of transformers, and our section `nanolit`."""
+    folder, extra = Path(folder), dict(extra or {})
+    family = family_of(config)
+    about: dict[str, Any] = {"version": nanolit.__version__, **extra.pop("nanolit", {})}
+    tensors = tensors.as_dtype(dtype)
+    content: dict[str, Any] = {"model_type": OWN_TYPE, "config": asdict(config)}
+    if family is not None:
+        tensors = outward(tensors, family.links(config))
+        stored = str(next(iter(tensors.specs.values())).dtype).removeprefix("torch.")
+        content = {"model_type": family.model_type, "architectures": [family.architecture]}
+        content |= {"torch_dtype": stored, **NO_SPECIAL_TOKENS, **family.write(config)}
+        about["fields"] = beside(family, config)
+    assert not extra.keys() & (content.keys() - NO_SPECIAL_TOKENS.keys()), "extra would overwrite what the model needs"
+    write_tensors(folder, tensors, max_shard_bytes)
+    write_json(folder / CONFIG, {**content, **extra, "nanolit": about})
+
+
+# Said by the tokenizer if at all; left out, transformers would put ids of its own here.
+NO_SPECIAL_TOKENS: dict[str, int | None] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> GPT:
     """The model in `folder`, in evaluation mode; `dtype` None keeps what is stored."""
-    folder = Path(folder)
-    config = read_config(folder)
+    config, tensors = open_model_files(folder)
     with torch.device("meta"):
         model = GPT(config)
-    tensors = _read_weights(folder / WEIGHTS, {name: t.shape for name, t in model.state_dict().items()}, device)
-    model.load_state_dict({name: t.to(dtype or t.dtype) for name, t in tensors.items()}, assign=True)
+    tensors = tensors.as_dtype(dtype)
+    model.load_state_dict({name: tensors.get(name).to(device) for name in tensors.specs}, assign=True)
     init_buffers(model, torch.device(device))
     return model.eval()
 
 
 def read_config(folder: Path | str) -> GPTConfig:
     """The configuration in `folder`; every way in which it is not a model directory is one line."""
+    return _read_config(Path(folder))[0]
+
+
+def open_model_files(folder: Path | str) -> tuple[GPTConfig, Tensors]:
+    """What is in `folder`, in our names, whatever its layout; every tensor checked, none read yet."""
     folder = Path(folder)
+    config, family = _read_config(folder)
+    found = open_tensors(folder)
+    with torch.device("meta"):
+        expected = Tensors.of(GPT(config).state_dict())
+    if family is None:
+        check(f"{folder}: does not fit its {CONFIG}", found.specs, expected.specs)
+        return config, found
+    return config, _from_family(folder, family, config, found, expected)
+
+
+def _from_family(folder: Path, family: Family, config: GPTConfig, found: Tensors, expected: Tensors) -> Tensors:
+    links = family.links(config)
+    where = f"{folder}: is no {family.architecture} of its {CONFIG}"
+    if not any(name.startswith(family.prefix) for name in found.specs):  # saved from the bare model
+        full = {(name if name.startswith("lm_head.") else family.prefix + name): name for name in found.specs}
+        bare = found
+        found = Tensors({name: bare.specs[old] for name, old in full.items()}, lambda name: bare.get(full[name]))
+    may_have = [name for name in found.specs if name.endswith(family.buffers)] if family.buffers else []
+    if config.tie_embeddings and family.head in found.specs:
+        may_have.append(family.head)
+    check(where, found.specs, outward(expected, links).specs, may_have)
+    check_zeros(where, found, links)
+    if family.head in may_have:
+        _check_tied(where, found, family.head, links[0].theirs[0])
+    return inward(found, links)
+
+
+def _check_tied(where: str, found: Tensors, head: str, embedding: str) -> None:
+    if not torch.equal(found.get(head), found.get(embedding)):
+        raise ValueError(f"{where}: tie_word_embeddings is true, but {head} differs from {embedding}")
+
+
+def _read_config(folder: Path) -> tuple[GPTConfig, Family | None]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give a model directory (it holds {CONFIG} and {WEIGHTS})")
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
+    for names in ((CONFIG,), (WEIGHTS, INDEX)):
+        if not any((folder / name).is_file() for name in names):
             found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-            raise ValueError(f"{folder}: not a model directory, it has no {name}; found: {found}")
-    about = read_json(folder / CONFIG)
-    model_type = about.get("model_type") if isinstance(about, dict) else None
-    if model_type != MODEL_TYPE or not isinstance(about.get("config"), dict):
-        raise ValueError(f"{folder / CONFIG}: model_type is {model_type!r}, expected {MODEL_TYPE!r} with its config")
+            raise ValueError(f"{folder}: not a model directory, it has no {names[0]}; found: {found}")
+    path = folder / CONFIG
+    told = read_json(path)
+    model_type = told.get("model_type") if isinstance(told, dict) else None
+    about = told.get("nanolit") if isinstance(told, dict) else None
+    written_by = f" (written by nanolit {about.get('version')}, this is {nanolit.__version__})" if about else ""
     try:
-        return build(GPTConfig, about["config"], "model")
+        if model_type == OWN_TYPE and isinstance(told.get("config"), dict):
+            return build(GPTConfig, told["config"], "model"), None
+        if model_type in FAMILIES:
+            family = FAMILIES[model_type]
+            return read_fields(family, told, (about or {}).get("fields", {})), family
     except ValueError as error:
-        version = about.get("nanolit_version")
-        raise ValueError(
-            f"{folder / CONFIG} (written by nanolit {version}, this is {nanolit.__version__}): {error}"
-        ) from error
+        raise ValueError(f"{path}{written_by}: {error}") from error
+    raise UnknownFamily(f"{path}: model_type is {model_type!r}; nanolit's own are {', '.join((*FAMILIES, OWN_TYPE))}")
 
 
-def _read_weights(
-    path: Path, expected: Mapping[str, torch.Size], device: torch.device | str
-) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, which must be those expected and no others."""
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            _check_shapes(path, found, expected)
-            return {name: file.get_tensor(name) for name in found}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); copy or save it again") from error
-
-
-def _check_shapes(path: Path, found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
-    problems = [f"{name} is missing, {list(shape)} expected" for name, shape in expected.items() if name not in found]
-    problems += [f"{name} {list(shape)} is unknown" for name, shape in found.items() if name not in expected]
-    problems += [
-        f"{name} is {list(shape)}, {list(expected[name])} expected"
-        for name, shape in found.items()
-        if name in expected and shape != expected[name]
-    ]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise ValueError(f"{path}: does not fit {CONFIG} beside it: {'; '.join(problems[:3])}{more}")
+class UnknownFamily(ValueError):
+    """A folder that may be a model, but of none of our families."""
