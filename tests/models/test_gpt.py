@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nanolit.models.gpt import GPT, IGNORE, Context, GPTConfig
+from nanolit.models.config import GPTConfig, RopeScaling
+from nanolit.models.gpt import GPT, IGNORE, Context
 from nanolit.models.kv_cache import KVCache
 
+KINDS = ("weight", "bias")
 TINY = GPTConfig(vocab_size=31, block_size=24, n_layer=2, n_head=4, n_embd=32)
 SWITCHES = {
     "gpt2": {},
@@ -32,6 +34,25 @@ SWITCHES = {
     "embed_norm": {"embed_norm": True},
     "padded": {"vocab_multiple": 16},
     "bigram": {"bigram_rows": 100},
+    "post_norm": {"norm_placement": "post"},
+    "head_bias": {"tie_embeddings": False, "head_bias": True},
+    "head_width": {"head_width": 12, "n_kv_head": 2},
+    "attention_bias": {"bias": False, "attention_bias": True},
+    "mlp_bias": {"bias": False, "mlp_bias": True, "mlp": "swiglu"},
+    "attention_scale": {"attention_scale": 0.7},
+    "attention_branch": {"scale_attention_branch": True},
+    "rope_scaling": {"position": "rope", "rope_scaling": RopeScaling(4.0, 1.0, 4.0, 8)},
+    "window": {"window_pattern": "SL", "window": 5},
+    "layer_scalars": {"layer_scalars": True},
+    "value_embeddings": {"value_embeddings": True, "n_kv_head": 2},
+    "smear": {"smear": True},
+    "backout": {"backout": True},
+    "nanochat_late": {
+        "norm": "rmsnorm_noweight", "norm_eps": 1e-6, "position": "rope", "mlp": "relu2", "qk_norm": True,
+        "bias": False, "embed_norm": True, "tie_embeddings": False, "softcap": 15.0, "n_layer": 4, "n_kv_head": 2,
+        "attention_scale": 0.5, "window_pattern": "SSL", "window": 6, "layer_scalars": True, "value_embeddings": True,
+        "smear": True, "backout": True,
+    },
     "llama": {
         "norm": "rmsnorm", "position": "rope", "mlp": "swiglu", "n_kv_head": 2, "bias": False, "tie_embeddings": False,
     },
@@ -90,6 +111,68 @@ def test_equals_torchs_transformer_encoder():
     x = model.token_embedding(ids) + model.position_embedding(torch.arange(24))
     expected = oracle(x, mask=nn.Transformer.generate_square_subsequent_mask(24)) @ model.token_embedding.weight.T
     torch.testing.assert_close(model(ids), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_post_norm_equals_torchs_transformer_encoder():
+    model = build(norm_placement="post", tie_embeddings=False, head_bias=True)
+    C = TINY.n_embd
+    layer = nn.TransformerEncoderLayer(C, TINY.n_head, 4 * C, 0.0, F.gelu, batch_first=True, norm_first=False)
+    oracle = nn.TransformerEncoder(layer, TINY.n_layer, norm=nn.LayerNorm(C), enable_nested_tensor=False).eval()
+    names = {"attention.qkv.": "self_attn.in_proj_", "attention.out.": "self_attn.out_proj.", "mlp.up.": "linear1."}
+    names |= {"mlp.down.": "linear2.", "attention_norm.": "norm1.", "mlp_norm.": "norm2."}
+    for ours, theirs in zip(model.blocks, oracle.layers, strict=True):
+        state = ours.state_dict()
+        theirs.load_state_dict({new + kind: state[old + kind] for old, new in names.items() for kind in KINDS})
+    oracle.norm.load_state_dict(model.final_norm.state_dict())
+    ids = tokens()
+    x = model.token_embedding(ids) + model.position_embedding(torch.arange(24))
+    expected = model.head(oracle(x, mask=nn.Transformer.generate_square_subsequent_mask(24)))
+    torch.testing.assert_close(model(ids), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nanochats_late_features_equal_their_formulas():
+    """Written out token by token from what nanochat does in 2026."""
+    model = build(**SWITCHES["nanochat_late"])
+    config, p = model.config, dict(model.named_parameters())
+    ids = tokens(1)[0]
+    T, H, K, D = 24, 4, 2, 8
+
+    def norm(x):
+        return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    def turn(x, t):  # x (heads, D)
+        angle = t * 10000.0 ** -(torch.arange(4.0) / 4)
+        a, b = x[:, :4], x[:, 4:]
+        return torch.cat((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), dim=1)
+
+    plain = norm(p["token_embedding.weight"][ids])  # (T, C)
+    x = plain.clone()
+    for t in range(1, T):
+        x[t] += p["smear_scale"][0] * torch.sigmoid(plain[t, :24] @ p["smear_gate"]) * plain[t - 1]
+    start = x
+    for layer in range(4):
+        x = p["residual_scale"][layer] * x + p["skip_scale"][layer] * start
+        h = norm(x)
+        q, k, v = (h @ p[f"blocks.{layer}.attention.qkv.weight"].T).split((H * D, K * D, K * D), dim=1)
+        q, k, v = q.view(T, H, D), k.view(T, K, D), v.view(T, K, D)
+        if layer in (1, 3):
+            gate = 3 * torch.sigmoid(h[:, :12] @ p[f"blocks.{layer}.attention.value_gate.weight"].T)  # (T, K)
+            v = v + gate[..., None] * p[f"value_embeddings.{layer}.weight"][ids].view(T, K, D)
+        q = torch.stack([norm(turn(q[t], t)) for t in range(T)])
+        k = torch.stack([norm(turn(k[t], t)) for t in range(T)])
+        y = torch.zeros(T, H, D)
+        for t in range(T):
+            first = max(0, t - 5) if layer in (0, 1) else 0  # SSLS, and the last is always long
+            for head in range(H):
+                scores = 0.5 * k[first : t + 1, head // 2] @ q[t, head]
+                y[t, head] = scores.softmax(0) @ v[first : t + 1, head // 2]
+        x = x + y.flatten(1) @ p[f"blocks.{layer}.attention.out.weight"].T
+        x = x + F.relu(norm(x) @ p[f"blocks.{layer}.mlp.up.weight"].T) ** 2 @ p[f"blocks.{layer}.mlp.down.weight"].T
+        if layer == 2:
+            middle = x
+    logits = norm(x - p["backout_scale"] * middle) @ p["head.weight"].T
+    torch.testing.assert_close(model(ids[None])[0], 15 * torch.tanh(logits / 15), rtol=1e-4, atol=1e-4)
+    assert [config.layer_window(layer) for layer in range(4)] == [6, 6, None, None]
 
 
 def test_llama_attention_equals_the_rule_written_out():
@@ -163,7 +246,7 @@ def test_targets_give_the_cross_entropy_and_score_counts(name):
     torch.testing.assert_close(model(ids, last_only=True), model(ids)[:, -1:])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "modern", "gqa", "rope", "qk_norm", "bigram", "softcap"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "modern", "window", "bigram", "smear", "nanochat_late", "post_norm"])
 @settings(max_examples=15, deadline=None)
 @given(parts=st.lists(st.integers(1, 9), min_size=1, max_size=6).filter(lambda parts: sum(parts) <= 24))
 def test_cached_logits_equal_uncached_however_the_text_is_cut(name, parts):
@@ -194,7 +277,7 @@ def test_a_meta_model_is_filled_by_init_weights_as_a_direct_one(name):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "modern"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "modern", "nanochat_late"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_runs_under_autocast_and_in_low_precision(name, dtype):
     model, ids, targets = build(**SWITCHES[name]), tokens(), tokens()
@@ -241,6 +324,15 @@ def test_padding_rows_train_but_give_no_logits():
         ({"norm_eps": 0.0}, "model.norm_eps: got 0.0"),
         ({"mlp_hidden": 0}, "model.mlp_hidden: got 0"),
         ({"n_embd": 20, "position": "rope"}, "model.position=rope"),
+        ({"head_width": 0}, "model.head_width: got 0"),
+        ({"window": 4}, "model.window: needs model.window_pattern"),
+        ({"window_pattern": "SXL"}, "model.window_pattern: got 'SXL'"),
+        ({"window_pattern": ""}, "model.window_pattern: got ''"),
+        ({"head_bias": True}, "model.head_bias: a tied head has none"),
+        ({"rope_scaling": RopeScaling(8.0, 1.0, 4.0, 8)}, "model.rope_scaling: needs model.position=rope"),
+        ({"smear": True, "n_embd": 20}, "model.smear: needs model.n_embd of at least 24"),
+        ({"value_embeddings": True, "n_embd": 8}, "model.value_embeddings: needs model.n_embd of at least 12"),
+        ({"attention_scale": -1.0}, "model.attention_scale: got -1.0"),
     ],
 )
 def test_a_wrong_setting_is_named(fields, message):

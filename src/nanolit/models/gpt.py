@@ -202,8 +202,7 @@ class GPT(nn.Module):
         rope = None if self.rope is None else self.rope[:, at]  # (2, T, 1, D)
         masks = {window: visible(T, at.stop, ids.device, window, backend=config.attention) for window in self.windows}
         context = Context(ids, rope, masks, cache, self.value_embeddings)
-        x = start = self.dropout(self.embed(ids, at, cache))  # (B, T, C)
-        middle = None
+        x = start = middle = self.dropout(self.embed(ids, at, cache))  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             if self.residual_scale is not None and self.skip_scale is not None:
                 x = self.residual_scale[layer] * x + self.skip_scale[layer] * start
@@ -227,15 +226,9 @@ class GPT(nn.Module):
             x = x + self.bigram_embedding(pair % self.config.bigram_rows)
         if self.embed_norm is not None:
             x = self.embed_norm(x)
-        return x if self.smear_gate is None else self.smeared(x, self.smear_gate, cache)
-
-    def smeared(self, x: Tensor, gate: Tensor, cache: KVCache | None) -> Tensor:
-        """Each position takes a gated share of the one before it, as it was before any smearing; the first has none."""
-        before = torch.zeros_like(x[:, :1]) if cache is None or cache.last_embedding is None else cache.last_embedding
-        if cache is not None:
-            cache.last_embedding = x[:, -1:]  # (B, 1, C)
-        share = self.smear_scale * torch.sigmoid(x[..., :SMEAR_CHANNELS] @ gate.type_as(x))  # (B, T)
-        return x + share[..., None] * torch.cat((before, x[:, :-1]), dim=1)
+        if self.smear_gate is not None and self.smear_scale is not None:
+            x = smear(x, self.smear_gate, self.smear_scale, cache)
+        return x
 
     def logits(self, x: Tensor) -> Tensor:
         weight, bias = (self.token_embedding.weight, None) if self.head is None else (self.head.weight, self.head.bias)
@@ -247,6 +240,15 @@ class GPT(nn.Module):
     def new_cache(self, batch: int, max_len: int) -> KVCache:
         weight = self.token_embedding.weight
         return KVCache(self.config, batch, max_len, weight.device, weight.dtype)
+
+
+def smear(x: Tensor, gate: Tensor, scale: Tensor, cache: KVCache | None) -> Tensor:
+    """Each position takes a gated share of the one before it, as it was before any smearing; the first has none."""
+    before = torch.zeros_like(x[:, :1]) if cache is None or cache.last_embedding is None else cache.last_embedding
+    if cache is not None:
+        cache.last_embedding = x[:, -1:]  # (B, 1, C)
+    share = scale * torch.sigmoid(x[..., :SMEAR_CHANNELS] @ gate.type_as(x))  # (B, T)
+    return x + share[..., None] * torch.cat((before, x[:, :-1]), dim=1)
 
 
 def nll(logits: Tensor, targets: Tensor) -> Tensor:
