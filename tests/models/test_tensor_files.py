@@ -1,6 +1,7 @@
 """Safetensors files against the library's own reader and writer, and against the memory they may take."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -106,7 +107,7 @@ import sys, torch
 from nanolit.models.tensor_files import Spec, Tensors, open_tensors, write_tensors
 from pathlib import Path
 
-n, count = 4_000_000, 24                                   # 16 MB each, 384 MB in all
+n, count = 2_000_000, 12  # 8 MB each
 def held():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) * 1024
@@ -128,9 +129,11 @@ print(len(peaks), max(peaks) - peaks[0])
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells a process's private memory")
 def test_writing_and_converting_hold_one_tensor_at_a_time(tmp_path):
     code = [sys.executable, "-c", ONE_AT_A_TIME, str(tmp_path / "a"), str(tmp_path / "b")]
-    done = subprocess.run(code, capture_output=True, text=True)
+    # The C library gives freed blocks back at once only above a size that it raises up to 32 MB; real tensors are larger.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+    done = subprocess.run(code, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-400:]
     n_seen, grown_bytes = map(int, done.stdout.split())
-    assert n_seen == 1 + 2 * 24 and grown_bytes < 4 * 16_000_000
-    assert (tmp_path / "a" / WEIGHTS).stat().st_size > 384_000_000
-    assert float(open_tensors(tmp_path / "b").get("23")[-1]) == 23.0
+    assert n_seen == 1 + 2 * 12 and grown_bytes < 3 * 8_000_000
+    assert (tmp_path / "a" / WEIGHTS).stat().st_size > 96_000_000
+    assert float(open_tensors(tmp_path / "b").get("11")[-1]) == 11.0
