@@ -129,7 +129,7 @@ print(len(peaks), max(peaks) - peaks[0])
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells a process's private memory")
 def test_writing_and_converting_hold_one_tensor_at_a_time(tmp_path):
     code = [sys.executable, "-c", ONE_AT_A_TIME, str(tmp_path / "a"), str(tmp_path / "b")]
-    # The C library gives freed blocks back at once only above a size that it raises up to 32 MB; real tensors are larger.
+    # Freed blocks go back at once only above a size that the C library raises up to 32 MB; real tensors are larger.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
     done = subprocess.run(code, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-400:]
