@@ -5,6 +5,7 @@ It holds no tokenizer, no optimizer and no sampling. Read it from top to bottom;
 B batch   T tokens   C channels (n_embd)   H query heads   K key-value heads   D head width (C / H)   V vocabulary
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ class Context(NamedTuple):
 
     ids: Tensor  # (B, T)
     rope: Tensor | None  # (2, T, 1, D)
-    masks: dict[int | None, Mask]  # by window
+    masks: dict[int | None, Mask | None]  # by window
     cache: KVCache | None
     values: nn.ModuleDict  # by layer: tables of the value embeddings
 
@@ -85,15 +86,7 @@ class Attention(nn.Module):
         if context.cache is not None:
             k, v = context.cache.update(self.layer, k, v)
         dropout_p = config.dropout if self.training else 0.0
-        y = attend(
-            q,
-            k,
-            v,
-            context.masks[self.window],
-            scale=config.attention_scale,
-            dropout_p=dropout_p,
-            backend=config.attention,
-        )
+        y = attend(q, k, v, context.masks[self.window], scale=config.attention_scale, dropout_p=dropout_p)
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
 
 
@@ -200,7 +193,14 @@ class GPT(nn.Module):
             raise ValueError(f"{T} tokens do not fit into block_size={config.block_size}; give the model fewer")
         at = slice(0, T) if cache is None else cache.positions(T)
         rope = None if self.rope is None else self.rope[:, at]  # (2, T, 1, D)
-        masks = {window: visible(T, at.stop, ids.device, window, backend=config.attention) for window in self.windows}
+        sees = partial(
+            visible,
+            *(T, at.stop, ids.device),
+            backend=config.attention,
+            dropout_p=config.dropout if self.training else 0.0,
+            has_cache=cache is not None,
+        )
+        masks = {window: sees(window) for window in self.windows}
         context = Context(ids, rope, masks, cache, self.value_embeddings)
         x = start = middle = self.dropout(self.embed(ids, at, cache))  # (B, T, C)
         for layer, block in enumerate(self.blocks):
