@@ -6,7 +6,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from nanolit.tokenizers.bpe import train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer
-from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, load_tokenizer
+from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
 from nanolit.tokenizers.tiktoken_bpe import TiktokenTokenizer
 
 TEXT = "Mira lives in the windmill.\n\nShe has 12 hens, 3 geese and 1 cat; they're noisy!  \r\n"
@@ -73,12 +73,26 @@ def test_a_changed_vocabulary_is_noticed(tmp_path):
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["tokenizer.json", "tokenizer_config.json"])
-def test_a_missing_file_is_named(tmp_path, missing):
+def test_a_missing_file_is_named(tmp_path):
     ByteTokenizer().save(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(ValueError, match=f"no {missing} in it"):
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"no tokenizer\.json in it.*give one that has it"):
         load_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match=r"nowhere: no tokenizer\.json in it.*there is no such folder"):
+        load_tokenizer(tmp_path / "nowhere")
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"an older format: open it with transformers"):
+        load_tokenizer(tmp_path)
+
+
+def test_without_tokenizer_config_it_is_like_any_other_folder(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.encode(TEXT) == tokenizer.encode(TEXT) and loaded.eot_id == tokenizer.eot_id
+    if tokenizer.kind in ("bpe", "tiktoken"):
+        assert (loaded.kind, loaded.fingerprint) == ("bpe", tokenizer.fingerprint)
+    assert (loaded.byte_lengths() == tokenizer.byte_lengths()).all()
 
 
 def test_a_foreign_kind_and_broken_files_are_refused_in_one_line(tmp_path):
@@ -86,9 +100,36 @@ def test_a_foreign_kind_and_broken_files_are_refused_in_one_line(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match="holds no model with a vocabulary"):
         load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text('{"kind": "unigram"}')
-    with pytest.raises(ValueError, match="kind is 'unigram'; nanolit reads byte, char, bpe, tiktoken"):
+    CharTokenizer("abc").save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"kind": "bpe"}')
+    with pytest.raises(ValueError, match="not a byte-level BPE, as its kind bpe says"):
         load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"kind": "unigram"}')
+    with pytest.raises(ValueError, match="kind is 'unigram'; nanolit reads byte, char, bpe, tiktoken, hugging_face"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json: holds list, expected settings"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a readable JSON file"),
+        ("[]", "holds no model with a vocabulary"),
+        ('{"model": {"vocab": {}}}', "holds no model with a vocabulary"),
+        ('{"model": {"vocab": {"a": "0"}}}', "holds no model with a vocabulary"),
+        ('{"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 0}]}', "lacks its id, content or special"),
+        ('{"model": {"vocab": {"a": 0}, "merges": ["a"]}}', "the merge 'a' is not of two parts"),
+        ('{"model": {"type": "Strange", "vocab": {"a": 0}}}', "the tokenizers library cannot read it"),
+        ('{"model": {"vocab": {"a": 0}}, "post_processor": {"type": "Strange"}}', "library cannot read it"),
+    ],
+)
+def test_a_broken_tokenizer_json_is_said_in_one_line_with_its_folder(tmp_path, content, message):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        load_tokenizer(tmp_path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_build_reads_text_only_where_it_must(tiktoken_cache):
@@ -122,11 +163,48 @@ def test_bpe_learns_from_the_first_characters_only():
         ({"kind": "bpe"}, r"tokenizer\.vocab_size=None"),
         ({"kind": "bpe", "vocab_size": 256}, "257 or more"),
         ({"kind": "bpe", "vocab_size": 300, "train_chars": 0}, r"tokenizer\.train_chars=0"),
-        ({"kind": "byte", "vocab_size": 300}, r"only for tokenizer\.kind=bpe"),
-        ({"kind": "char", "train_chars": 300}, r"only for tokenizer\.kind=bpe"),
-        ({"kind": "char", "name": "gpt2"}, r"only for tokenizer\.kind=tiktoken"),
+        ({"kind": "byte", "vocab_size": 300}, r"tokenizer\.kind=byte does not read it, only bpe"),
+        ({"kind": "char", "train_chars": 300}, r"tokenizer\.kind=char does not read it, only bpe"),
+        ({"kind": "char", "name": "gpt2"}, r"tokenizer\.kind=char does not read it, only tiktoken"),
+        ({"kind": "bpe", "vocab_size": 300, "path": "x"}, r"tokenizer\.kind=bpe does not read it, only folder"),
+        ({"kind": "folder"}, r"tokenizer\.path: not given; say which folder"),
+        ({"kind": "folder", "path": "x", "name": "gpt2"}, r"tokenizer\.kind=folder does not read it, only tiktoken"),
     ],
 )
 def test_settings_that_do_not_fit_together(settings, message):
     with pytest.raises(ValueError, match=message):
         TokenizerConfig(**settings)
+
+
+# --- kind: folder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [".", "model", "tokenizer"], ids=["folder", "run", "prepared data"])
+def test_a_folder_is_built_from_where_the_tokenizer_lies(tmp_path, inside):
+    made = train_bpe([TEXT] * 3, 300)
+    made.save(tmp_path / inside)
+    built = build_tokenizer(TokenizerConfig("folder", path=str(tmp_path)), lambda: [])
+    assert (built.kind, built.fingerprint) == ("bpe", made.fingerprint)
+
+
+def test_a_folder_is_identified_by_its_content(write, tmp_path):
+    def identified(folder):
+        return identity(TokenizerConfig("folder", path=str(folder)))
+
+    one = write(tmp_path / "one", "llama3", eos_token="<|end_of_text|>", chat_template="a")
+    same = write(tmp_path / "same", "llama3", eos_token="<|end_of_text|>", chat_template="a")
+    load_tokenizer(one).save(tmp_path / "run" / "model")
+    assert identified(one) == identified(same) == identified(tmp_path / "run")
+    others = [
+        write(tmp_path / "2", "llama3", eos_token="<|eot_id|>", chat_template="a"),  # documents end otherwise
+        write(tmp_path / "3", "llama3", eos_token="<|end_of_text|>", chat_template="b"),
+        write(tmp_path / "4", "gpt2", eos_token="<|end_of_text|>", chat_template="a"),
+    ]
+    assert len({identified(folder)["content"] for folder in (one, *others)}) == 4
+
+
+def test_the_identity_of_the_other_kinds_is_their_settings():
+    assert identity(TokenizerConfig("byte")) == {"kind": "byte"}
+    assert identity(TokenizerConfig("tiktoken", name="gpt2")) == {"kind": "tiktoken", "name": "gpt2"}
+    bpe = {"kind": "bpe", "vocab_size": 300, "train_chars": 60}
+    assert identity(TokenizerConfig("bpe", vocab_size=300, train_chars=60)) == bpe

@@ -27,7 +27,7 @@ import numpy as np
 from nanolit.data.shards import Header, Shard, ShardWriter, open_shard, shard_writer
 from nanolit.data.sources import DataConfig, Piece, Source, Split, open_source
 from nanolit.runtime.files import atomic_folder, read_json, write_json
-from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, load_tokenizer
+from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
 FORMAT = 1
@@ -45,8 +45,12 @@ def prepare(
     root: Path | str,
     progress: Progress | None = None,
     n_threads: int | None = None,
+    accept: Callable[[Tokenizer], None] | None = None,
 ) -> Path:
-    """The folder under `root` with the tokens of `data`, made if it is not there; `progress` is the log by default."""
+    """The folder under `root` with the tokens of `data`, made if it is not there; `progress` is the log by default.
+
+    `accept` may refuse, with a ValueError, the tokenizer before any text has gone through it.
+    """
     if data.append_eot and tokenizer.kind == "char":
         raise ValueError(
             "data.append_eot=true: the char tokenizer has no end-of-text token; give data.append_eot=false, "
@@ -64,7 +68,7 @@ def prepare(
     progress = progress or _log_progress(data.name)
     log.info("preparing %s in %s", data.name, folder)
     with atomic_folder(built) as temporary:
-        _build(source, data, tokenizer, temporary, progress, n_threads or os.cpu_count() or 1)
+        _build(source, data, tokenizer, temporary, progress, n_threads or os.cpu_count() or 1, accept)
     try:
         built.rename(folder)
     except OSError:
@@ -80,24 +84,36 @@ def preparation_hash(source: Source, data: DataConfig, tokenizer: TokenizerConfi
 
 
 def _decisive(source: Source, data: DataConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
-    keys = {"tiktoken": ("name",), "bpe": ("vocab_size", "train_chars")}.get(tokenizer.kind, ())
     return {
         "format": FORMAT,
         "source": source.identity,
         "append_eot": data.append_eot,
         "tokens_per_shard": data.tokens_per_shard,
-        "tokenizer": {"kind": tokenizer.kind, **{key: getattr(tokenizer, key) for key in keys}},
+        "tokenizer": identity(tokenizer),
     }
 
 
 def _build(
-    source: Source, data: DataConfig, config: TokenizerConfig, folder: Path, progress: Progress, n_threads: int
+    source: Source,
+    data: DataConfig,
+    config: TokenizerConfig,
+    folder: Path,
+    progress: Progress,
+    n_threads: int,
+    accept: Callable[[Tokenizer], None] | None,
 ) -> None:
     def texts() -> Iterator[str]:
         # Characters are counted in all of the text, as nanoGPT does; merges are learnt from the training split.
         return (piece.text for piece in source.pieces() if config.kind == "char" or piece.split == "train")
 
     tokenizer = build_tokenizer(config, texts)
+    if accept:
+        accept(tokenizer)
+    if data.append_eot and tokenizer.eot_id is None:
+        raise ValueError(
+            f"data.append_eot=true: the tokenizer in {config.path} has no end-of-text token; "
+            "give data.append_eot=false, or name its eos_token in tokenizer_config.json"
+        )
     tokenizer.save(folder / "tokenizer")
     eot = np.array([tokenizer.eot_id]) if data.append_eot else None
     reported_at = time.monotonic()

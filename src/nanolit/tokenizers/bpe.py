@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from nanolit.tokenizers.byte_level import hugging_face_bpe, to_bytes, to_characters
+from nanolit.tokenizers.origin import open_library
 from nanolit.tokenizers.vocabulary import END_OF_TEXT, Vocabulary
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class BPETokenizer(Vocabulary):
         return [np.array(self.encode(text), dtype=dtype) for text in texts]
 
     def to_hugging_face(self) -> "HuggingFaceTokenizer":
+        if self.origin is not None:
+            return open_library(self.origin.text)
         vocabulary = {to_characters(token): rank for token, rank in self._ranks.items()}
         merges = [(to_characters(left), to_characters(right)) for left, right in self._merges]
         return hugging_face_bpe(vocabulary, merges, self.specials, self.pattern)

@@ -21,6 +21,11 @@ class Tokenizer(Protocol):
         """End of text; None where the vocabulary has no such token."""
 
     @property
+    def bos_id(self) -> int | None:
+        """What must stand before every text, by the rules of the folder that the tokenizer came from; mostly None.
+        `encode` does not write it."""
+
+    @property
     def fingerprint(self) -> str:
         """Equal for two tokenizers exactly if they give the same ids for every text."""
 

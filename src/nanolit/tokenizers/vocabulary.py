@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+    from nanolit.tokenizers.origin import Origin
+
 END_OF_TEXT = "<|endoftext|>"
 
 
@@ -23,6 +25,8 @@ class Vocabulary(ABC):
     """`tokens[id]` are the bytes of an id (b"" for specials and unused ids), `specials` maps names to ids."""
 
     kind: ClassVar[str]
+    bos_id: int | None = None
+    origin: "Origin | None" = None
 
     def __init__(self, tokens: Sequence[bytes], specials: dict[str, int], pattern: str = "") -> None:
         self._tokens = tuple(tokens)
@@ -31,6 +35,10 @@ class Vocabulary(ABC):
         self.vocab_size = len(self._tokens)
         self.eot_id = specials.get(END_OF_TEXT)
         assert all(self._tokens[i] == b"" for i in specials.values())
+
+    def remember(self, origin: "Origin") -> None:
+        """It was read from a folder: its rules say where a text begins and ends, and its files are what is saved."""
+        self.origin, self.eot_id, self.bos_id = origin, origin.eot_id, origin.bos_id
 
     @abstractmethod
     def encode(self, text: str) -> list[int]: ...
@@ -41,10 +49,13 @@ class Vocabulary(ABC):
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; specials are shown by name, bytes that are no UTF-8 as U+FFFD."""
+        return b"".join([self._shown[i] for i in self._known(ids)]).decode("utf-8", errors="replace")
+
+    def _known(self, ids: Iterable[int]) -> list[int]:
         ids = list(ids)
         if wrong := [i for i in (min(ids, default=0), max(ids, default=0)) if not 0 <= i < self.vocab_size]:
             raise ValueError(f"token id {wrong[0]} is not in the vocabulary; ids are 0 to {self.vocab_size - 1}")
-        return b"".join([self._shown[i] for i in ids]).decode("utf-8", errors="replace")
+        return ids
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._tokens[token_id]
