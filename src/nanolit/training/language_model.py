@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nanolit.evals.loss import batch_sums, metrics, no_sums
+from nanolit.models.directory import save_model
+from nanolit.models.network import Network
 from nanolit.runtime.seeds import derive
 from nanolit.training.losses import step_loss
 from nanolit.training.stopwatch import Stopwatch
@@ -33,11 +36,11 @@ class NonFiniteLoss(Exception):
 
 class LanguageModel(pl.LightningModule):
     byte_lengths: Tensor
-    network: Any  # forward(ids, targets) -> nll (B, T); score(ids, targets) -> nll (B, T), correct (B, T)
+    network: Any  # a Network, models/network.py
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         optimizer: OptimizerFactory,
         schedule: Callable[[int], float],
         byte_lengths: Tensor,
@@ -46,9 +49,11 @@ class LanguageModel(pl.LightningModule):
         uses_dropout: bool = False,
         flops_per_token: float = 0.0,
         peak_flops: float = 0.0,
+        save: Callable[[Path, Any, dict[str, Any]], None] = save_model,
     ) -> None:
         super().__init__()
         self.network = network
+        self.save_network = save  # save(folder, network, extra) makes a model directory of it
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.tokens_per_step = tokens_per_step
@@ -124,29 +129,19 @@ class LanguageModel(pl.LightningModule):
     # Evaluation: sums over the whole split, so that neither batch size nor number of ranks can change a metric
 
     def on_validation_epoch_start(self) -> None:
-        # Sums over millions of tokens want float64; MPS has none.
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self._sums = torch.zeros(5, dtype=dtype, device=self.device)
+        self._sums = no_sums(self.device)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         targets = batch["targets"]  # (B, T)
         nll, correct = self.network.score(batch["inputs"], targets)
-        n_bytes = self.byte_lengths[targets.clamp_min(0)] * (targets >= 0)  # (B, T), 0 for special tokens
-        sums = (nll.sum(), (targets >= 0).sum(), correct.sum(), nll[n_bytes > 0].sum(), n_bytes.sum())
-        self._sums += torch.stack([value.to(self._sums.dtype) for value in sums])
+        self._sums += batch_sums(nll, correct, targets, self.byte_lengths)
 
     def on_validation_epoch_end(self) -> None:
         sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        nats, n_targets, n_correct, text_nats, n_bytes = sums.tolist()
-        if n_targets == 0:
+        found = metrics(sums)
+        if not found:
             return
-        loss = nats / n_targets
-        self.evaluation = {
-            "val/loss": loss,
-            "val/ppl": math.exp(min(loss, 700.0)),
-            "val/bpb": text_nats / (math.log(2) * n_bytes) if n_bytes else math.nan,
-            "val/accuracy": n_correct / n_targets,
-        }
+        self.evaluation = {f"val/{name}": value for name, value in found.items()}
         self.log_dict(
             self.evaluation, logger=False
         )  # for third-party callbacks, which look in trainer.callback_metrics
