@@ -1,5 +1,7 @@
 """Published numbers, the built model, torch's own counters."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,19 +17,28 @@ CONFIGS = st.builds(
     vocab_size=st.integers(1, 70),
     vocab_multiple=st.sampled_from([1, 8, 64]),
     block_size=st.integers(1, 40),
-    n_layer=st.integers(1, 3),
+    n_layer=st.integers(1, 4),
     n_head=st.just(4),
     n_kv_head=st.sampled_from([None, 1, 2, 4]),
-    n_embd=st.sampled_from([16, 40]),
+    n_embd=st.sampled_from([24, 40]),
+    head_width=st.sampled_from([None, 8, 14]),
     mlp=st.sampled_from(["gelu", "gelu_tanh", "relu2", "swiglu"]),
     mlp_hidden=st.sampled_from([None, 24]),
     norm=st.sampled_from(["layernorm", "rmsnorm", "rmsnorm_noweight"]),
+    norm_placement=st.sampled_from(["pre", "post"]),
     position=st.sampled_from(["learned", "rope"]),
     bias=st.booleans(),
+    attention_bias=st.sampled_from([None, True, False]),
+    mlp_bias=st.sampled_from([None, True, False]),
     qk_norm=st.booleans(),
     tie_embeddings=st.booleans(),
     embed_norm=st.booleans(),
     bigram_rows=st.sampled_from([0, 50]),
+    window_pattern=st.sampled_from([None, "SSSL"]),
+    layer_scalars=st.booleans(),
+    value_embeddings=st.booleans(),
+    smear=st.booleans(),
+    backout=st.booleans(),
 )
 
 
@@ -38,11 +49,12 @@ def meta(config: GPTConfig) -> GPT:
 
 def count_parameters(model: GPT) -> dict[str, int]:
     """The same counts taken from a built model."""
-    looked_up = {"position_embedding.weight", "bigram_embedding.weight"}
-    if model.head is not None:
-        looked_up.add("token_embedding.weight")
+    tables = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Embedding)}
+    if model.head is None:
+        tables.remove("token_embedding")  # it is the head as well
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    total, embedding = sum(sizes.values()), sum(size for name, size in sizes.items() if name in looked_up)
+    total = sum(sizes.values())
+    embedding = sum(size for name, size in sizes.items() if name.removesuffix(".weight") in tables)
     return {"total": total, "embedding": embedding, "non_embedding": total - embedding}
 
 
@@ -64,18 +76,21 @@ def test_published_parameter_counts(config, total):
     assert parameter_counts(config)["non_embedding"] == total - config.block_size * config.n_embd
 
 
-@settings(max_examples=60, deadline=None)
-@given(CONFIGS)
-def test_closed_form_equals_the_built_model(config):
+@settings(max_examples=100, deadline=None)
+@given(CONFIGS, st.booleans())
+def test_closed_form_equals_the_built_model(config, head_bias):
+    config = replace(config, head_bias=head_bias and not config.tie_embeddings)
     assert count_parameters(meta(config)) == parameter_counts(config)
 
 
-@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
-def test_without_biases_and_norms_palms_rule_is_what_torch_counts(mlp):
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"mlp": "swiglu"}, {"head_width": 6, "n_kv_head": 1}, {"value_embeddings": True, "tie_embeddings": False}],
+)
+def test_without_biases_and_norms_palms_rule_is_what_torch_counts(fields):
     only_matrices = {"bias": False, "norm": "rmsnorm_noweight", "attention": "naive"}
-    config = GPTConfig(
-        vocab_size=50, block_size=16, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, mlp=mlp, **only_matrices
-    )
+    size = {"vocab_size": 50, "block_size": 16, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32}
+    config = GPTConfig(**size | fields, **only_matrices)
     model, ids = GPT(config), torch.randint(0, 50, (3, 16))
     with FlopCounterMode(display=False) as counter:
         model(ids, ids).sum().backward()
@@ -88,9 +103,34 @@ def test_palms_rule():
     assert flops_per_token(config, 1024) == 6 * N + 12 * 12 * 12 * 64 * 1024
 
 
-@pytest.mark.parametrize("fields", [{}, {"position": "rope", "mlp": "relu2"}, {"mlp": "swiglu", "attention": "naive"}])
+def test_a_window_spares_the_operations_of_the_keys_that_it_hides():
+    """Counted key by key: four layers SSSL of which a query sees 4, 4, 4 and all 10 tokens."""
+    whole = GPTConfig(n_layer=4, n_head=2, n_embd=32, block_size=10)
+    short = replace(whole, window_pattern="SSSL", window=4)
+    spared = flops_per_token(whole, 10) - flops_per_token(short, 10)
+    assert spared == 3 * (10 - 4) * (2 * 2 * 32) * 3  # per key: two products of 32 channels, backward counts twice
+    assert flops_per_token(short, 3) == flops_per_token(whole, 3)
+    assert flops_per_token(replace(short, window_pattern="L", window=None), 10) == flops_per_token(whole, 10)
+
+
+LATE = {"layer_scalars": True, "value_embeddings": True, "smear": True, "backout": True, "embed_norm": True}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"position": "rope", "mlp": "relu2"},
+        {"mlp": "swiglu", "attention": "naive"},
+        {"norm_placement": "post", "bias": True},
+        {"head_width": 64, "n_kv_head": 2},
+        {"window_pattern": "SL", "window": 16},
+        {"position": "rope", "qk_norm": True, "norm": "rmsnorm_noweight", "tie_embeddings": False, **LATE},
+    ],
+    ids=lambda fields: "-".join(fields),
+)
 def test_activation_bytes_are_near_what_autograd_keeps(fields):
-    config = GPTConfig(vocab_size=65, block_size=64, n_layer=3, n_head=4, n_embd=128, bias=False, **fields)
+    config = GPTConfig(vocab_size=65, block_size=64, n_layer=3, n_head=4, n_embd=128, **{"bias": False} | fields)
     model, kept = GPT(config), {}
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
 

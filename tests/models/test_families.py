@@ -103,7 +103,7 @@ def test_writing_and_reading_a_configuration_gives_it_back(
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_nanolit_folder_says_how_it_may_be_trained_on(tmp_path, name):
-    config = dataclasses.replace(MEMBERS[name], dropout=0.25, init_std=0.5, vocab_multiple=64, attention="naive")
+    config = dataclasses.replace(MEMBERS[name], dropout=0.25, init_std=0.5, vocab_multiple=64)
     save_model(tmp_path, GPT(config))
     assert read_config(tmp_path) == config
 

@@ -47,12 +47,43 @@ def test_muon_on_a_model_without_head_and_vectors() -> None:
     assert set(groups_by_name(GPT(config), MuonConfig())) == {"embeddings", "qkv", "block matrices"}
 
 
-@pytest.mark.parametrize("n_kv_head", [None, 2, 1])
-def test_qkv_is_split_as_the_model_lays_it_out(n_kv_head: int | None) -> None:
-    config = GPTConfig(**SIZE, n_kv_head=n_kv_head)
+def test_the_shortcuts_have_their_groups() -> None:
+    late = dict.fromkeys(("layer_scalars", "value_embeddings", "smear", "backout", "head_bias"), True)
+    model = GPT(GPTConfig(**SIZE, **late, norm="rmsnorm_noweight", bias=False, tie_embeddings=False))
+    found = groups_by_name(model, MuonConfig())
+    assert set(found["vectors"]) == {
+        *("smear_gate", "smear_scale", "residual_scale", "skip_scale", "backout_scale", "head.bias")
+    }
+    assert found["value embeddings"] == ["value_embeddings.1.weight"]
+    assert "blocks.1.attention.value_gate.weight" in found["block matrices"], "as in nanochat, Muon turns the gates"
+    assert all(name.startswith("blocks.") for name in [*found["qkv"], *found["block matrices"]])
+
+
+def test_value_embeddings_learn_half_as_fast_as_embeddings_unless_told() -> None:
+    model = GPT(GPTConfig(**SIZE, value_embeddings=True))
+    for config, expected in ((MuonConfig(embedding_lr=0.3), 0.15), (MuonConfig(value_embedding_lr=0.0), 0.0)):
+        rates = {g["name"]: g["lr"] for g in build_optimizer(model.named_parameters(), config).param_groups}
+        assert rates["value embeddings"] == expected
+        assert rates["embeddings"] == config.embedding_lr
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"n_kv_head": 2}, {"n_kv_head": 1}, {"head_width": 6}, {"head_width": 20, "n_kv_head": 2}]
+)
+def test_qkv_is_split_as_the_model_lays_it_out(fields: dict[str, int]) -> None:
+    config = GPTConfig(**SIZE, **fields)
     optimizer = build_optimizer(GPT(config).named_parameters(), MuonConfig())
     split = next(group["split"] for group in optimizer.param_groups if group["name"] == "qkv")
     assert split == (config.n_head * config.head_dim, *[config.n_kv_heads * config.head_dim] * 2)
+
+
+def test_a_matrix_named_so_by_another_network_is_taken_whole() -> None:
+    def linear() -> torch.nn.Module:
+        return torch.nn.Linear(4, 12, bias=False)
+
+    model = torch.nn.ModuleDict({"embed": torch.nn.Embedding(5, 4), "qkv": linear(), "c_proj": linear()})
+    splits = {g["name"]: g.get("split") for g in build_optimizer(model.named_parameters(), MuonConfig()).param_groups}
+    assert splits == {"embeddings": None, "qkv": None, "block matrices": None}
 
 
 def test_both_recipes_learn_a_tiny_sequence() -> None:
@@ -84,6 +115,7 @@ def test_the_configuration_is_chosen_by_kind() -> None:
         ({"kind": "adamw", "lr": -1}, "optimizer.lr: got -1.0, must be at least 0"),
         ({"kind": "adamw", "betas": [0.9, 1.0]}, r"optimizer.betas: got \[0.9, 1.0\]"),
         ({"kind": "muon", "momentum": 1.0}, "optimizer.momentum: got 1.0"),
+        ({"kind": "muon", "value_embedding_lr": -0.1}, "optimizer.value_embedding_lr: got -0.1"),
         ({"kind": "muon", "ns_steps": 0}, "optimizer.ns_steps: got 0"),
     ],
 )

@@ -1,5 +1,6 @@
 """From a configuration and named parameters to the optimizer; which parameter is in which group is stated only here."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +12,9 @@ from nanolit.optim.mixed import MixedOptimizer
 from nanolit.runtime.typed import build
 
 EMBEDDING = r"embed|wte|wpe"
+VALUE_EMBEDDING = r"(^|\.)value_embeddings\."
 HEAD = r"(^|\.)(lm_)?head\."
-QKV = r"qkv"
+QKV = r"(^|\.)qkv\.weight$"  # GPT's own; beside it stands the matrix `out`, which reads what the queries gathered
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class MuonConfig:
     ns_steps: int = 5
     adjust_lr: Literal["original", "match_rms_adamw"] = "original"
     embedding_lr: float = 0.2
+    value_embedding_lr: float | None = None  # None: half of embedding_lr, nanochat's choice
     head_lr: float = 0.004  # of an untied head
     vector_lr: float = 0.02
     betas: tuple[float, float] = (0.8, 0.95)
@@ -58,6 +61,8 @@ class MuonConfig:
         _check_non_negative(
             self, "lr", "weight_decay", "embedding_lr", "head_lr", "vector_lr", "eps", "momentum_warmup_steps"
         )
+        if self.value_embedding_lr is not None:
+            _check_non_negative(self, "value_embedding_lr")
         _check_betas(self.betas)
         for name in ("momentum", "momentum_start"):
             if not 0 <= getattr(self, name) < 1:
@@ -70,8 +75,10 @@ class MuonConfig:
         muon = {name: getattr(self, name) for name in ("lr", "weight_decay", "momentum", "momentum_start")}
         muon |= {name: getattr(self, name) for name in ("momentum_warmup_steps", "nesterov", "ns_steps", "adjust_lr")}
         muon["kind"] = "muon"
+        value_lr = self.embedding_lr / 2 if self.value_embedding_lr is None else self.value_embedding_lr
         return [
             Rule("vectors", {**adamw, "lr": self.vector_lr}, matrix=False, optional=True),
+            Rule("value embeddings", {**adamw, "lr": value_lr}, VALUE_EMBEDDING, optional=True),
             Rule("embeddings", {**adamw, "lr": self.embedding_lr}, EMBEDDING),
             Rule("head", {**adamw, "lr": self.head_lr}, HEAD, optional=True),
             Rule("qkv", {**muon, "split": qkv_split}, QKV, optional=True),
@@ -99,9 +106,16 @@ def build_optimizer(named_parameters: Iterable[tuple[str, Tensor]], config: Opti
 
 
 def _qkv_split(named: list[tuple[str, Tensor]]) -> tuple[int, ...] | None:
-    """Rows of query, key and value in a fused matrix: as many query rows as channels; key and value share the rest."""
-    shape = next((p.shape for name, p in named if QKV in name and p.dim() == 2), None)
-    return None if shape is None else (shape[1], (shape[0] - shape[1]) // 2, (shape[0] - shape[1]) // 2)
+    """Rows of query, key and value in a fused matrix: as many query rows as `out` has columns, the rest shared.
+
+    None where a foreign network names a matrix so and has no such `out`: it is taken as a whole.
+    """
+    shapes = {name: parameter.shape for name, parameter in named}
+    for name, shape in shapes.items():
+        out = shapes.get(re.sub(QKV, r"\1out.weight", name))
+        if out is not None and re.search(QKV, name):
+            return out[1], (shape[0] - out[1]) // 2, (shape[0] - out[1]) // 2
+    return None
 
 
 def _check_non_negative(config: OptimizerConfig, *names: str) -> None:
