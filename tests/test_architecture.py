@@ -167,7 +167,9 @@ def test_every_target_in_conf_can_be_imported():
         assert callable(getattr(importlib.import_module(module), name, None)), f"{target} is nowhere"
 
 
-@pytest.mark.parametrize("module", ["nanolit", "nanolit.cli.main", "nanolit.cli.train", "nanolit.cli.generate"])
+@pytest.mark.parametrize(
+    "module", ["nanolit", "nanolit.cli.main", "nanolit.cli.train", "nanolit.cli.generate", "nanolit.cli.eval"]
+)
 def test_nothing_heavy_is_imported_before_a_command_needs_it(module):
     heavy = ("torch", "lightning", "hydra", "transformers", "datasets", "wandb", "numpy")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"

@@ -4,11 +4,12 @@ import io
 
 import pytest
 
-from nanolit.cli.generate import GenerateConfig, prompts, read_arguments
+from nanolit.cli import generate
+from nanolit.cli.generate import GenerateConfig, prompts
 
 
 def read(*arguments: str) -> GenerateConfig:
-    return read_arguments(["model=runs/mine", *arguments])
+    return generate.read(["model=runs/mine", *arguments])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from nanolit.cli import hydra_app
-from nanolit.cli.train import with_default_experiment
+from nanolit.cli.train import with_defaults
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,10 @@ def test_values_that_the_grammar_rejects_are_quoted(given, expected):
 
 
 def test_quick_is_the_default_unless_a_model_or_an_experiment_is_named():
-    assert with_default_experiment([]) == ["experiment=quick"]
-    assert with_default_experiment(["data=text"])[0] == "experiment=quick"
-    assert with_default_experiment(["model=gpt2_124m"]) == ["model=gpt2_124m"]
-    assert with_default_experiment(["experiment=shakespeare_char"]) == ["experiment=shakespeare_char"]
+    assert with_defaults([]) == ["experiment=quick"]
+    assert with_defaults(["data=text"])[0] == "experiment=quick"
+    assert with_defaults(["model=gpt2_124m"]) == ["model=gpt2_124m"]
+    assert with_defaults(["experiment=shakespeare_char"]) == ["experiment=shakespeare_char"]
 
 
 def test_groups_of_the_design_are_there():

@@ -221,7 +221,7 @@ def test_keeps_the_best_model_and_not_the_last(bench, monkeypatch):
     stored = load_model(bench.folder / "model").state_dict()
     assert all(torch.equal(stored[name], weights[4][name]) for name in stored)
     assert not all(torch.equal(stored[name], weights[10][name]) for name in stored)
-    about = json.loads((bench.folder / "model" / "config.json").read_text())
+    about = json.loads((bench.folder / "model" / "config.json").read_text())["nanolit"]
     assert about["step"] == 4 and about["metrics"]["val/loss"] == 2.0
     assert (bench.folder / "model" / "tokenizer.json").exists()
 

@@ -1,22 +1,21 @@
-"""`nanolit generate model=PATH …`: a model directory or a run folder writes text. Arguments are read without Hydra's
-grammar, so that a prompt may hold any character.
+"""`nanolit generate model=MODEL …`: a run, a model directory or a model on the hub writes text. Arguments are read
+without Hydra's grammar, so that a prompt may hold any character.
 """
 
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
-from nanolit.cli.errors import guarded
+from nanolit.cli.arguments import list_settings, read_arguments, run_command
 from nanolit.inference.params import TEMPERATURE, SamplingParams
-from nanolit.runtime.suggest import suggest
 
-HELP = """usage: nanolit generate model=PATH [prompt=TEXT | prompt_file=FILE] [key=value …]
+HELP = """usage: nanolit generate model=MODEL [prompt=TEXT | prompt_file=FILE] [key=value …]
 
-PATH is a run folder or a model directory. Without prompt the text comes from standard input, or, in a terminal, is
-asked for again and again. Text goes to standard output, everything else to standard error. prompt= and stop= are taken
-as they stand; several strings to stop at are a list, stop='[User:, "\\n\\n"]'.
+MODEL is a run folder, a model directory, a folder of Hugging Face, or a name on its hub (gpt2, gpt2-xl, ORG/NAME); its
+weights are used as they are stored. Without prompt the text comes from standard input, or, in a terminal, is asked for
+again and again. Text goes to standard output, everything else to standard error. prompt= and stop= are taken as they
+stand; several strings to stop at are a list, stop='[User:, "\\n\\n"]'.
 """
 
 
@@ -24,7 +23,7 @@ as they stand; several strings to stop at are a list, stop='[User:, "\\n\\n"]'.
 class GenerateConfig(SamplingParams):
     """The settings of sampling, some with a default of the command's own, and where text comes from."""
 
-    model: str  # run folder or model directory
+    model: str  # run folder, model directory, or name on the hub
     prompt: str | None = None
     prompt_file: str | None = None
     n_samples: int = 1
@@ -42,75 +41,19 @@ class GenerateConfig(SamplingParams):
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(argv):
-        print(help_text())
-        return 0
-    debug = "debug=true" in argv
-    return guarded(lambda: run(read_arguments([a for a in argv if a != "debug=true"])), debug)
+    return run_command(argv, f"{HELP}\n{list_settings(GenerateConfig)}", read, run)
 
 
-def help_text() -> str:
-    lines = [HELP]
-    for field in sorted(fields(GenerateConfig), key=lambda field: field.default is not MISSING):
-        default: Any = field.default
-        shown = {None: "null", (): "none"}.get(default, default)
-        lines.append(f"  {field.name + '=':<20}{'required' if default is MISSING else f'default {shown}'}")
-    return "\n".join(lines)
-
-
-def read_arguments(argv: list[str]) -> GenerateConfig:
-    from nanolit.runtime.typed import build
-
-    hints = {field.name: field.type for field in fields(GenerateConfig)}
-    values: dict[str, Any] = {}
-    for argument in argv:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            raise ValueError(f"{argument}: write each argument as key=value; allowed keys: {', '.join(hints)}")
-        if key not in hints:
-            raise ValueError(f"{key}: no such setting; {suggest(key, hints)}")
-        values[key] = read_strings(text) if key == "stop" else read_value(hints[key], text)
-    if "model" not in values:
-        raise ValueError("model: missing; give a run folder or a model directory, model=PATH")
-    return build(GenerateConfig, values, "")
-
-
-def read_value(hint: Any, text: str) -> Any:
-    """The number that the annotation asks for, or None; a text as it stands, also one that should be a number: then
-    `build` says so.
-    """
-    wanted = get_args(hint) or (hint,)
-    if str in wanted:
-        return text
-    if text == "null" and type(None) in wanted:
-        return None
-    number = float if float in wanted else int
-    try:
-        return number(text)
-    except ValueError:
-        return text
-
-
-def read_strings(text: str) -> list[str]:
-    """`text` itself, whatever it is made of, unless it is a YAML list of strings."""
-    import yaml
-
-    if text.startswith("["):
-        try:
-            items = yaml.load(text, Loader=yaml.BaseLoader)  # this loader knows strings only: no and 3 are words
-        except yaml.YAMLError:
-            return [text]
-        if isinstance(items, list) and all(isinstance(item, str) for item in items):
-            return items
-    return [text]
+def read(argv: list[str]) -> GenerateConfig:
+    missing = {"model": "give a run folder, a model directory or a name on the hub, model=PATH"}
+    return read_arguments(GenerateConfig, argv, missing, lists=("stop",))
 
 
 def run(config: GenerateConfig) -> int:
+    from nanolit.cli.open_model import open_model
     from nanolit.inference.generate import stream
-    from nanolit.inference.load import load
 
-    model, tokenizer = load(config.model, device=config.device)
+    model, tokenizer = open_model(config.model, config.device)
     for prompt in prompts(config):
         for sample in range(config.n_samples):
             if sample:

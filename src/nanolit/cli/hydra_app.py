@@ -8,9 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nanolit.cli import depth_dial
 from nanolit.cli.errors import guarded
 from nanolit.runtime.suggest import suggest
 
@@ -39,6 +41,7 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
+    _refuse_foreign_experiment(config_name, argv)
     _register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = (
         "1"  # Hydra raises instead of printing and exiting, so that errors are told in our way
@@ -109,15 +112,32 @@ def _plain(config: Any) -> dict[str, Any]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import InterpolationResolutionError
 
     hydra_config = HydraConfig.get()
     explicit = any(override.split("=")[0].lstrip("+") == "run_dir" for override in hydra_config.overrides.task)
     if hydra_config.mode == RunMode.MULTIRUN and "run_dir" in config and not explicit:
         with open_dict(config):  # each job of a sweep has a folder of its own
             config.run_dir = hydra_config.runtime.output_dir
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    try:
+        depth_dial.check(raw, list(hydra_config.overrides.task))
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except ValueError as error:
+        with suppress(OSError):
+            Path(hydra_config.runtime.output_dir).rmdir()  # Hydra has made it; nothing is left of what did not begin
+        # Of a resolver that refused a value its own words say it best.
+        raise (_first_error(error) if isinstance(error, InterpolationResolutionError) else error) from None
     assert isinstance(plain, dict)
+    if by_depth := list(depth_dial.followers(raw)):
+        plain["by_depth"] = by_depth
     return plain
+
+
+def _first_error(error: BaseException) -> BaseException:
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _register_resolvers() -> None:
@@ -125,6 +145,7 @@ def _register_resolvers() -> None:
 
     if not OmegaConf.has_resolver("run_time"):
         OmegaConf.register_new_resolver("run_time", _run_time, use_cache=True)
+        depth_dial.register()
 
 
 def _run_time() -> str:
@@ -192,7 +213,7 @@ def _explain(config_name: str, argv: list[str], error: Exception) -> str:
     text = str(error)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
-        options = option_names(group)
+        options = experiments(config_name) if group == "experiment" else option_names(group)
         return f"{group}={name}: no such choice; {suggest(name, options)}"
     if found := re.search(r"Could not (?:override|delete|append to config) '?([\w.@/-]+)'?", text):
         key = found[1].rstrip(".")
@@ -231,6 +252,22 @@ def groups() -> list[str]:
 
 def option_names(group: str) -> list[str]:
     return sorted(path.stem for path in (config_folder() / group).glob("[!_]*.yaml"))
+
+
+def experiments(config_name: str) -> list[str]:
+    """Those of a command: an evaluation's names begin with eval_, all others are trained."""
+    return [name for name in option_names("experiment") if name.startswith("eval_") == (config_name == "eval")]
+
+
+def _refuse_foreign_experiment(config_name: str, argv: list[str]) -> None:
+    """Another command's experiment would compose into settings that nobody has heard of."""
+    foreign = {*option_names("experiment")} - {*experiments(config_name)}
+    for argument in argv:
+        key, _, value = argument.partition("=")
+        for name in re.findall(r"[\w-]+", value) if key == "experiment" else ():
+            if name in foreign:
+                command = "nanolit eval" if name.startswith("eval_") else "python train.py"
+                raise ValueError(f"experiment={name}: is run by `{command} experiment={name}`, not here")
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,11 @@ COMMANDS = {
     "train": "train a model, or go on with a run (the same as python train.py)",
     "prepare": "turn text into token shards: nanolit prepare data=text data.source=FOLDER",
     "generate": "let a model write: nanolit generate model=RUN prompt='Once'",
+    "import": "make a model directory of another's model: nanolit import source=gpt2 out=models/gpt2",
+    "export": "write a model for transformers or llama.cpp: nanolit export model=RUN to=[hf,gguf] out=DIR",
+    "eval": "measure how well a model predicts text: nanolit eval model=RUN data=NAME",
 }
+MODULES = {"import": "import_model", "export": "export_model"}  # where the command's name cannot be the module's
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"error: no command {command!r}; {suggest(command, COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"nanolit.cli.{command}").main(rest)
+    return importlib.import_module(f"nanolit.cli.{MODULES.get(command, command)}").main(rest)
 
 
 def help_text() -> str:

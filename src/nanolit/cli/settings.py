@@ -3,13 +3,15 @@ dataclass it ends in.
 """
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from nanolit.cli.depth_dial import without_dial
 from nanolit.data.prepare import DataConfig
 from nanolit.datamodules.pretrain import LoaderConfig
-from nanolit.models.gpt import GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.surgery import MAY_CHANGE
 from nanolit.optim.build import OptimizerConfig, optimizer_config
 from nanolit.optim.schedules import ScheduleConfig, schedule
 from nanolit.runtime.suggest import suggest
@@ -49,6 +51,8 @@ class RunConfig:
     run_dir: Path
     batch_size: int
     stage: Literal["pretrain"] = "pretrain"
+    init_from: str | None = None  # weights to begin with: a model directory or run, or a name on the hub
+    resize_vocabulary: bool = False  # of these weights, if the tokenizer has more ids
     seed: int = 1337
     force_resume: bool = False
     micro_batch_size: int | Literal["auto"] = "auto"
@@ -60,12 +64,31 @@ class RunConfig:
             raise ValueError(f"batch_size: got {self.batch_size}, must be at least 1")
         if self.micro_batch_size != "auto" and self.micro_batch_size < 1:
             raise ValueError(f"micro_batch_size: got {self.micro_batch_size}, must be at least 1, or auto")
+        if self.resize_vocabulary and self.init_from is None:
+            raise ValueError("resize_vocabulary: only weights can be resized; give init_from, or leave it out")
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """A network that is not a GPT: what `_target_` names is called with the other values and the vocabulary's size."""
+
+    node: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """The architecture of the weights in `init_from`; `given` must agree with it, or change what may change."""
+
+    given: dict[str, Any]
+
+
+Model = GPTConfig | ForeignModel | PretrainedModel
 
 
 @dataclass(frozen=True)
 class Settings:
     run: RunConfig
-    model: GPTConfig  # its vocabulary is the tokenizer's, once that is known
+    model: Model  # the vocabulary is the tokenizer's, once that is known
     tokenizer: TokenizerConfig
     data: DataConfig
     loader: LoaderConfig
@@ -83,12 +106,12 @@ class Settings:
 
 def read_settings(config: dict[str, Any]) -> Settings:
     groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks"}
-    run = build(RunConfig, {key: value for key, value in config.items() if key not in groups}, "")
+    run = build(RunConfig, {key: value for key, value in config.items() if key not in {*groups, "by_depth"}}, "")
     data = dict(config["data"])
     trainer = check_trainer(config["trainer"])  # first: its max_steps is what a schedule's length follows
     settings = Settings(
         run=run,
-        model=build(GPTConfig, config["model"], "model"),
+        model=read_model(config["model"], run.init_from),
         tokenizer=build(TokenizerConfig, config["tokenizer"], "tokenizer"),
         loader=build(LoaderConfig, data.pop("loader", {}), "data.loader"),
         data=build(DataConfig, data, "data"),
@@ -101,6 +124,22 @@ def read_settings(config: dict[str, Any]) -> Settings:
     )
     schedule(settings.schedule, settings.max_steps)  # their lengths must fit together
     return settings
+
+
+def read_model(values: dict[str, Any], init_from: str | None) -> Model:
+    if "_target_" in values:
+        return ForeignModel(values)
+    values = without_dial(values)
+    if init_from is None:
+        if not values.keys() - {*MAY_CHANGE}:
+            raise ValueError(
+                "init_from: not given, and model=pretrained takes everything from there; give init_from=PATH or "
+                "init_from=gpt2, or another model"
+            )
+        return build(GPTConfig, values, "model")
+    known = {field.name for field in fields(GPTConfig)}
+    build(GPTConfig, {key: value for key, value in values.items() if key not in known}, "model")  # refuses them
+    return PretrainedModel(values)  # checked against the weights, once they are found
 
 
 def check_trainer(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,9 @@ EXAMPLES = """examples:
   python train.py data=text data.source=FOLDER        the quick model on your own files
   python train.py experiment=shakespeare_char_cpu     tiny Shakespeare by characters
   python train.py model=gpt2_124m data=owt trainer=ddp
+  python train.py model=nanochat model.depth=20 trainer=ddp      nanochat at any depth: the rest follows
+  python train.py init_from=gpt2 data=text data.source=FOLDER    go on with OpenAI's weights on your own files
+  python train.py model=hf model.config=FOLDER data=owt          any causal language model of transformers
   python train.py optimizer.lr=1e-3,3e-4 seed=1,2 --multirun
   python train.py run_dir=runs/mine                   again with the same run_dir: goes on where it stopped"""
 
@@ -32,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         print(help_text())
         return 0
     debug = "debug=true" in argv
-    argv = with_default_experiment([argument for argument in argv if argument not in ("debug=true", "debug=false")])
+    argv = with_defaults([argument for argument in argv if argument not in ("debug=true", "debug=false")])
 
     def command() -> int:
         from nanolit.cli import hydra_app
@@ -42,10 +45,35 @@ def main(argv: list[str] | None = None) -> int:
     return guarded(command, debug)
 
 
-def with_default_experiment(argv: list[str]) -> list[str]:
-    """Whoever names neither an experiment nor a model gets the quick one, whatever else is changed."""
-    named = {argument.partition("=")[0] for argument in argv}
-    return argv if named & {"experiment", "model", "+experiment"} else ["experiment=quick", *argv]
+def with_defaults(argv: list[str]) -> list[str]:
+    """Whoever names neither an experiment nor a model gets the quick one, whatever else is changed; a model that an
+    experiment is named after brings it along. Weights to begin with bring experiment=finetune and their architecture.
+    """
+    from nanolit.cli import hydra_app
+
+    named = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in argv)}
+    if named.get("init_from", "null") != "null":
+        brought = {"experiment": "finetune", "model": "pretrained"}
+        return [*(f"{key}={value}" for key, value in brought.items() if key not in named), *argv]
+    if "experiment" in named:
+        return argv
+    experiment = named.get("model", "quick")
+    return [f"experiment={experiment}", *argv] if experiment in hydra_app.experiments("train") else argv
+
+
+def with_own_tokenizer(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Weights have a tokenizer of their own. It takes the place of one that a data recipe would make from its text, and
+    that could never be theirs; one that is named, or that a recipe fetches, stays and must be the same.
+    """
+    source, kind = config.get("init_from"), config["tokenizer"].get("kind")
+    is_named = any(override.lstrip("+").startswith("tokenizer") for override in overrides)
+    if source is None or is_named or kind not in ("bpe", "char"):
+        return config
+    folders = [folder for folder in (Path(source), Path(source) / "model") if (folder / "config.json").is_file()]
+    if folders and not (folders[0] / "tokenizer.json").is_file():
+        return config
+    log.info("tokenizer: that of init_from=%s", source)
+    return config | {"tokenizer": {"kind": "folder", "path": source}}
 
 
 def help_text() -> str:
@@ -58,7 +86,9 @@ def help_text() -> str:
         "",
         "groups:",
     ]
-    lines += [f"  {group + '=':<14}{', '.join(hydra_app.option_names(group))}" for group in hydra_app.groups()]
+    for group in hydra_app.groups():
+        names = hydra_app.experiments("train") if group == "experiment" else hydra_app.option_names(group)
+        lines.append(f"  {group + '=':<14}{', '.join(names)}")
     return "\n".join(
         [*lines, "", "--cfg job prints every setting of this command line; debug=true shows the traceback of an error."]
     )
@@ -73,8 +103,10 @@ def train(config: dict[str, Any]) -> int:
     logs.setup()
     log.info("%s in %s", config["name"], folder.path)  # at once; the next lines import for some seconds
     try:
+        from nanolit.cli.hydra_app import job_overrides
         from nanolit.cli.settings import read_settings
 
+        config = with_own_tokenizer(config, job_overrides())
         settings = read_settings(config)
         folder.check_config(config, settings.run.force_resume)
         if folder.path.exists() and not folder.path.is_dir():

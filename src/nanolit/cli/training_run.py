@@ -6,26 +6,33 @@ import math
 import os
 import shlex
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nanolit.cli import depth_dial
 from nanolit.cli.hydra_app import job_overrides, make
+from nanolit.cli.network import Weights, check_optimizer, is_random, make_network, saver
+from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder, command_line, last_metrics, read_environment
-from nanolit.cli.settings import Settings, with_vocabulary
+from nanolit.cli.settings import Settings
 from nanolit.cli.train import WORKER_CONFIG
 from nanolit.data.prepare import Prepared, prepare
 from nanolit.datamodules.pretrain import PretrainData
 from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.network import Network
 from nanolit.optim.build import build_optimizer
 from nanolit.optim.schedules import schedule
 from nanolit.runtime import allocator, devices, dist
 from nanolit.runtime import log as logs
+from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.callbacks import BestModel, Checkpoint, Evaluate, Interrupt, NonFiniteReport, RunInterrupted
 from nanolit.training.callbacks.checkpoint import Resume, newest_valid
 from nanolit.training.callbacks.step import find_callback
@@ -63,10 +70,12 @@ class TrainingRun:
             return self.tell_result()
         if dist.is_main():
             self.folder.remove_leftovers()
+        weights = Weights.find(settings.run.init_from) if settings.run.init_from else None
         trainer = self.make_trainer(resume)
-        prepared = self.prepare_data()
+        prepared = self.prepare_data(weights)
         pl.seed_everything(settings.run.seed, verbose=False)
-        network = self.make_network(prepared.tokenizer.vocab_size)
+        vocab_size, may_grow = prepared.tokenizer.vocab_size, settings.run.resize_vocabulary
+        network = make_network(settings.model, self.config["model"], weights, vocab_size, may_grow)
         micro_batch_size = self.split_batch(trainer, network.config)
         run = settings.run
         data = PretrainData(
@@ -75,15 +84,25 @@ class TrainingRun:
         module = self.make_module(network, prepared, trainer)
         if dist.is_main():
             environment = devices.describe() | {"packages": installed_versions(), "variables": read_environment()}
+            environment |= {"init_from": weights.describe()} if weights else {}
             config = self.config | {
                 "micro_batch_size": micro_batch_size
             }  # other processes, and a resume, take this one
             self.folder.write_description(config, describe_data(prepared), environment, self.command)
         return self.fit(trainer, module, data, resume)
 
-    def prepare_data(self) -> Prepared:
+    def prepare_data(self, weights: Weights | None) -> Prepared:
         settings = self.settings
-        prepared = Prepared.open(prepare(settings.data, settings.tokenizer, settings.data_root))
+
+        def accept(found: Tokenizer) -> None:
+            if weights:
+                weights.accept(found, settings.run.resize_vocabulary)
+
+        tokenizer = settings.tokenizer
+        if tokenizer.path and not Path(tokenizer.path).exists():
+            tokenizer = replace(tokenizer, path=str(locate(tokenizer.path, "tokenizer.path")))  # a name on the hub
+        prepared = Prepared.open(prepare(settings.data, tokenizer, settings.data_root, accept=accept))
+        accept(prepared.tokenizer)
         if dist.is_main():
             self.folder.check_data(describe_data(prepared), settings.run.force_resume)
         return prepared
@@ -128,9 +147,6 @@ class TrainingRun:
             loggers.append(make(node, **extra))
         return loggers
 
-    def make_network(self, vocab_size: int) -> GPT:
-        return GPT(with_vocabulary(self.settings.model, vocab_size, self.config["model"]))
-
     def split_batch(self, trainer: pl.Trainer, model: GPTConfig) -> int:
         """Micro-batch and accumulation from memory and number of processes; but for dropout's masks and rounding, the
         result of a step does not depend on them.
@@ -157,8 +173,9 @@ class TrainingRun:
         trainer.accumulate_grad_batches = share // micro
         return micro
 
-    def make_module(self, network: GPT, prepared: Prepared, trainer: pl.Trainer) -> LanguageModel:
+    def make_module(self, network: Network, prepared: Prepared, trainer: pl.Trainer) -> LanguageModel:
         settings, model = self.settings, network.config
+        check_optimizer(network, settings.optimizer)
         device = trainer.strategy.root_device
         self.maybe_compile(network, device)
         half = str(trainer.precision)[:4] in ("bf16", "16-m", "16-t")
@@ -169,12 +186,13 @@ class TrainingRun:
             byte_lengths=torch.from_numpy(prepared.tokenizer.byte_lengths()),
             tokens_per_step=settings.run.batch_size * model.block_size,
             seed=settings.run.seed,
-            uses_dropout=model.dropout > 0,
+            uses_dropout=is_random(network),
             flops_per_token=flops_per_token(model, model.block_size),
             peak_flops=trainer.world_size * devices.peak_flops(device, torch.bfloat16 if half else torch.float32),
+            save=saver(network),
         )
 
-    def maybe_compile(self, network: GPT, device: torch.device) -> None:
+    def maybe_compile(self, network: Any, device: torch.device) -> None:
         """In place, so that the names in the state dict stay as they are."""
         wanted = self.settings.run.compile
         if wanted == "auto":
@@ -214,6 +232,8 @@ class TrainingRun:
 
     def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
         n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
+        for line in depth_dial.table(self.config, n_parameters):
+            log.info("%s", line)
         log.info(
             "%s: %s parameters, %s training tokens, %d x %s tokens a step "
             "(%d process(es) x %d micro-batch(es) x %d), %s on %s",

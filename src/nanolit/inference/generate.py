@@ -14,8 +14,7 @@ from torch import Tensor
 from nanolit.inference.params import SamplingParams
 from nanolit.inference.sample import row_generators, sample
 from nanolit.inference.text import TextStream
-from nanolit.models.gpt import GPT
-from nanolit.models.kv_cache import KVCache
+from nanolit.models.network import Cache, Network
 from nanolit.tokenizers.protocol import Tokenizer
 
 
@@ -25,20 +24,20 @@ def context_start(n_tokens: int, block_size: int) -> int:
     return -(-max(0, n_tokens - block_size) // chunk) * chunk
 
 
-def prefill(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+def prefill(model: Network, ids: Tensor, cache: Cache | None = None) -> Tensor:
     """Logits (B,V) of the token that follows `ids` (B,S); the cache, if given, takes the ids in."""
     # Not model(...): a compiled model would be compiled anew for each length of text.
     return model.forward(ids, cache=cache, last_only=True)[:, -1]
 
 
-def decode(model: GPT, ids: Tensor, cache: KVCache) -> Tensor:
+def decode(model: Network, ids: Tensor, cache: Cache) -> Tensor:
     """Logits (B,V) of the token after `ids` (B,), the one new token of each row."""
     return prefill(model, ids[:, None], cache)
 
 
 @torch.no_grad()
 def generate_ids(
-    model: GPT,
+    model: Network,
     prompt_ids: Sequence[int],
     params: SamplingParams,
     stop_ids: Collection[int] = (),
@@ -64,7 +63,7 @@ def generate_ids(
 
 
 def _steps(
-    model: GPT,
+    model: Network,
     prompt_ids: Sequence[int],
     params: SamplingParams,
     stop_ids: Collection[int],
@@ -89,12 +88,12 @@ def _steps(
 class _Window:
     """The tokens so far and the part of them that the model sees, cached or not."""
 
-    def __init__(self, model: GPT, prompt_ids: Sequence[int], n_rows: int, n_new: int, use_cache: bool) -> None:
+    def __init__(self, model: Network, prompt_ids: Sequence[int], n_rows: int, n_new: int, use_cache: bool) -> None:
         self.model, self.n_rows = model, n_rows
-        weight = model.token_embedding.weight
-        self.ids = torch.tensor([list(prompt_ids)], device=weight.device).repeat(n_rows, 1)  # (B, S)
+        device = next(model.parameters()).device
+        self.ids = torch.tensor([list(prompt_ids)], device=device).repeat(n_rows, 1)  # (B, S)
         self.capacity = min(len(prompt_ids) + n_new, model.config.block_size)
-        self.cache: KVCache | None = None
+        self.cache: Cache | None = None
         self.start, self.use_cache = 0, use_cache
 
     def logits(self) -> Tensor:
@@ -112,10 +111,7 @@ class _Window:
     def _refill(self, ids: Tensor) -> Tensor:
         """Looks at the window anew, with one row for all or a row for each."""
         self.start = context_start(ids.size(1), self.model.config.block_size)
-        weight = self.model.token_embedding.weight
-        cache = (
-            KVCache(self.model.config, len(ids), self.capacity, weight.device, weight.dtype) if self.use_cache else None
-        )
+        cache: Cache | None = self.model.new_cache(len(ids), self.capacity) if self.use_cache else None
         logits = prefill(self.model, ids[:, self.start :], cache)
         if len(ids) == 1 and self.n_rows > 1:
             cache = None if cache is None else cache.repeat(self.n_rows)
@@ -128,7 +124,12 @@ class _Window:
 
 
 def generate(
-    model: GPT, tokenizer: Tokenizer, prompt: str, params: SamplingParams, n_samples: int = 1, use_cache: bool = True
+    model: Network,
+    tokenizer: Tokenizer,
+    prompt: str,
+    params: SamplingParams,
+    n_samples: int = 1,
+    use_cache: bool = True,
 ) -> list[str]:
     """`n_samples` continuations of `prompt`, without it; they end at the end-of-text token if the tokenizer has one."""
     texts = [TextStream(tokenizer, params.stop) for _ in range(n_samples)]
@@ -143,7 +144,7 @@ def generate(
 
 
 def stream(
-    model: GPT, tokenizer: Tokenizer, prompt: str, params: SamplingParams, row: int = 0, use_cache: bool = True
+    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, row: int = 0, use_cache: bool = True
 ) -> Iterator[str]:
     """One continuation, piece by piece as it is written; the same as `generate(...)[row]` with the same seed."""
     text = TextStream(tokenizer, params.stop)
@@ -156,10 +157,10 @@ def stream(
 
 
 def _generate_text_ids(
-    model: GPT, tokenizer: Tokenizer, prompt: str, params: SamplingParams, rows: Sequence[int], use_cache: bool
+    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, rows: Sequence[int], use_cache: bool
 ) -> Iterator[list[int | None]]:
     end = tokenizer.eot_id
-    prompt_ids = tokenizer.encode(prompt)
+    prompt_ids = ([] if tokenizer.bos_id is None else [tokenizer.bos_id]) + tokenizer.encode(prompt)
     if not prompt_ids:
         if end is None:
             raise ValueError(

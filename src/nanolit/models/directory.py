@@ -4,8 +4,8 @@ A model of a family that `transformers` knows is written in the layout that it o
 names. A tied head owns no tensor, so tied weights are stored once by themselves.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from nanolit.models.config import GPTConfig
 from nanolit.models.families import FAMILIES, Family, beside, family_of, read_fields
 from nanolit.models.gpt import GPT
 from nanolit.models.init import init_buffers
-from nanolit.models.links import check, check_zeros, inward, outward
+from nanolit.models.links import Link, check, check_zeros, inward, outward
 from nanolit.models.tensor_files import INDEX, WEIGHTS, Tensors, open_tensors, write_tensors
 from nanolit.runtime.files import read_json, write_json
 from nanolit.runtime.typed import build
@@ -47,6 +47,7 @@ def write_model(
 ) -> None:
     """The same from tensors that are made one by one. `extra`: keys of transformers, and our section `nanolit`."""
     folder, extra = Path(folder), dict(extra or {})
+    config = replace(config, attention="auto")  # the backend is a choice of the machine, not of the model
     family = family_of(config)
     about: dict[str, Any] = {"version": nanolit.__version__, **extra.pop("nanolit", {})}
     tensors = tensors.as_dtype(dtype)
@@ -82,45 +83,55 @@ def read_config(folder: Path | str) -> GPTConfig:
     return _read_config(Path(folder))[0]
 
 
-def open_model_files(folder: Path | str) -> tuple[GPTConfig, Tensors]:
-    """What is in `folder`, in our names, whatever its layout; every tensor checked, none read yet."""
+def open_model_files(folder: Path | str, found: Tensors | None = None) -> tuple[GPTConfig, Tensors]:
+    """What is in `folder`, in our names, whatever its layout; every tensor checked, none read yet. `found`: its
+    weights, if they lie in other files than safetensors (interop/pickles.py).
+    """
     folder = Path(folder)
-    config, family = _read_config(folder)
-    found = open_tensors(folder)
-    with torch.device("meta"):
-        expected = Tensors.of(GPT(config).state_dict())
+    config, family = _read_config(folder, needs_weights=found is None)
+    found = open_tensors(folder) if found is None else found
     if family is None:
-        check(f"{folder}: does not fit its {CONFIG}", found.specs, expected.specs)
+        check(f"{folder}: does not fit its {CONFIG}", found.specs, expected_tensors(config).specs)
         return config, found
-    return config, _from_family(folder, family, config, found, expected)
-
-
-def _from_family(folder: Path, family: Family, config: GPTConfig, found: Tensors, expected: Tensors) -> Tensors:
-    links = family.links(config)
     where = f"{folder}: is no {family.architecture} of its {CONFIG}"
     if not any(name.startswith(family.prefix) for name in found.specs):  # saved from the bare model
         full = {(name if name.startswith("lm_head.") else family.prefix + name): name for name in found.specs}
         bare = found
         found = Tensors({name: bare.specs[old] for name, old in full.items()}, lambda name: bare.get(full[name]))
-    may_have = [name for name in found.specs if name.endswith(family.buffers)] if family.buffers else []
-    if config.tie_embeddings and family.head in found.specs:
-        may_have.append(family.head)
-    check(where, found.specs, outward(expected, links).specs, may_have)
+    return config, fit(where, config, found, family.links(config), family.buffers, family.head)
+
+
+def fit(
+    where: str,
+    config: GPTConfig,
+    found: Tensors,
+    links: Sequence[Link],
+    buffers: tuple[str, ...] = (),
+    head: str = "lm_head.weight",
+) -> Tensors:
+    """Tensors of another layout in our names, if they are exactly what `config` asks for. `buffers`: endings of names
+    that may be there beside them, `head`: likewise, as a copy of a tied embedding. `where` begins the error.
+    """
+    may_have = [name for name in found.specs if name.endswith(buffers)] if buffers else []
+    has_copy = config.tie_embeddings and head in found.specs
+    may_have += [head] if has_copy else []
+    check(where, found.specs, outward(expected_tensors(config), links).specs, may_have)
     check_zeros(where, found, links)
-    if family.head in may_have:
-        _check_tied(where, found, family.head, links[0].theirs[0])
+    if has_copy and not torch.equal(found.get(head), found.get(embedding := links[0].theirs[0])):
+        raise ValueError(f"{where}: tie_word_embeddings is true, but {head} differs from {embedding}")
     return inward(found, links)
 
 
-def _check_tied(where: str, found: Tensors, head: str, embedding: str) -> None:
-    if not torch.equal(found.get(head), found.get(embedding)):
-        raise ValueError(f"{where}: tie_word_embeddings is true, but {head} differs from {embedding}")
+def expected_tensors(config: GPTConfig) -> Tensors:
+    """Names and shapes of all that a model of `config` has, without values."""
+    with torch.device("meta"):
+        return Tensors.of(GPT(config).state_dict())
 
 
-def _read_config(folder: Path) -> tuple[GPTConfig, Family | None]:
+def _read_config(folder: Path, needs_weights: bool = True) -> tuple[GPTConfig, Family | None]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give a model directory (it holds {CONFIG} and {WEIGHTS})")
-    for names in ((CONFIG,), (WEIGHTS, INDEX)):
+    for names in ((CONFIG,), (WEIGHTS, INDEX)) if needs_weights else ((CONFIG,),):
         if not any((folder / name).is_file() for name in names):
             found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
             raise ValueError(f"{folder}: not a model directory, it has no {names[0]}; found: {found}")

@@ -5,6 +5,7 @@ It holds no tokenizer, no optimizer and no sampling. Read it from top to bottom;
 B batch   T tokens   C channels (n_embd)   H query heads   K key-value heads   D head width (C / H)   V vocabulary
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ class Context(NamedTuple):
 
     ids: Tensor  # (B, T)
     rope: Tensor | None  # (2, T, 1, D)
-    masks: dict[int | None, Mask | None]  # by window
+    masks: Mapping[int | None, Mask | None]  # by window
     cache: KVCache | None
     values: nn.ModuleDict  # by layer: tables of the value embeddings
 

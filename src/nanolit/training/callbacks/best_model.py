@@ -8,10 +8,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from nanolit.inference.params import TEMPERATURE
-from nanolit.models.directory import save_model
-from nanolit.runtime.files import atomic_folder, write_json
-from nanolit.tokenizers.protocol import Tokenizer
+from nanolit.inference.model_folder import write_folder
+from nanolit.runtime.files import atomic_folder
 
 MONITORS = ("val/loss", "val/ppl", "val/bpb")  # lower is better
 
@@ -43,15 +41,10 @@ class BestModel(pl.Callback):
         if not trainer.is_global_zero:
             return
         with module.stopwatch.paused(), atomic_folder(Path(trainer.default_root_dir) / "model") as folder:
-            save_model(folder, module.network, extra={"step": trainer.global_step, "metrics": module.evaluation})
-            tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-            tokenizer.save(folder)
-            write_json(folder / "generation_config.json", generation_config(tokenizer))
-
-
-def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What `transformers` and others want to know to write with the model: where a text begins and ends, and how to
-    draw. `nanolit generate` does not read it: it asks the tokenizer, and its settings are arguments.
-    """
-    ends = {} if tokenizer.eot_id is None else {"bos_token_id": tokenizer.eot_id, "eos_token_id": tokenizer.eot_id}
-    return {**ends, "do_sample": True, "temperature": TEMPERATURE}
+            write_folder(
+                folder,
+                lambda extra: module.save_network(folder, module.network, extra),
+                n_rows=module.network.config.padded_vocab,
+                tokenizer=trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
+                about={"step": trainer.global_step, "metrics": module.evaluation},
+            )
