@@ -168,7 +168,11 @@ def test_every_target_in_conf_can_be_imported():
 
 
 @pytest.mark.parametrize(
-    "module", ["nanolit", "nanolit.cli.main", "nanolit.cli.train", "nanolit.cli.generate", "nanolit.cli.eval"]
+    "module",
+    [
+        *("nanolit", "nanolit.cli.main", "nanolit.cli.train", "nanolit.cli.generate", "nanolit.cli.eval"),
+        *("nanolit.cli.import_model", "nanolit.cli.export_model"),
+    ],
 )
 def test_nothing_heavy_is_imported_before_a_command_needs_it(module):
     heavy = ("torch", "lightning", "hydra", "transformers", "datasets", "wandb", "numpy")

@@ -18,7 +18,13 @@ LLAMA = [
     *("model=hf_llama", "model.config.num_hidden_layers=1", "model.config.hidden_size=16", "model.block_size=32"),
     *("model.config.num_attention_heads=2", "model.config.num_key_value_heads=1", "model.config.intermediate_size=32"),
 ]
-GPT2 = ["model=hf_gpt2", "model.config.n_layer=1", "model.config.n_embd=16", "model.config.n_head=2"]
+GPT2 = [
+    "model=hf_gpt2",
+    "model.config.n_layer=1",
+    "model.config.n_embd=16",
+    "model.config.n_head=2",
+    "model.block_size=32",
+]
 QWEN = {
     **{"model_type": "qwen3", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8},
     **{"num_key_value_heads": 1, "intermediate_size": 32, "max_position_embeddings": 32},
@@ -43,9 +49,9 @@ def metrics(run: Path, key: str) -> list[float]:
     return [r[key] for line in (run / "metrics.jsonl").read_text().splitlines() if key in (r := json.loads(line))]
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen"])
+@pytest.mark.parametrize("name", ["llama", "qwen"])  # of a family of ours, and of none
 def test_a_whole_run(train, tmp_path, capfd, name):
-    model = {"llama": LLAMA, "gpt2": [*GPT2, "model.block_size=32"]}.get(name) or qwen(tmp_path)
+    model = LLAMA if name == "llama" else qwen(tmp_path)
     run = tmp_path / "run"
     assert train(*model, "optimizer.lr=1e-2", "trainer.max_steps=8") == 0, capfd.readouterr().err
     losses = metrics(run, "val/loss")
@@ -68,15 +74,13 @@ def test_a_whole_run(train, tmp_path, capfd, name):
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_resumed_is_bit_equal(train, tmp_path, name):
+def test_resumed_is_bit_equal(train, tmp_path):
     """GPT-2's configuration has dropout, which must be the same after the interruption."""
-    model = LLAMA if name == "llama" else [*GPT2, "model.block_size=32"]
-    for run, steps in (("whole", (6,)), ("parts", (3, 6))):
+    for run, steps in (("whole", (4,)), ("parts", (2, 4))):
         for n in steps:
-            assert train(*model, "schedule=constant", f"trainer.max_steps={n}", run_dir=tmp_path / run) == 0
+            assert train(*GPT2, "schedule=constant", f"trainer.max_steps={n}", run_dir=tmp_path / run) == 0
     states = [
-        torch.load(tmp_path / run / "checkpoints" / "step_00000006.ckpt", weights_only=True)["state_dict"]
+        torch.load(tmp_path / run / "checkpoints" / "step_00000004.ckpt", weights_only=True)["state_dict"]
         for run in ("whole", "parts")
     ]
     assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
@@ -107,7 +111,6 @@ def test_muon_says_where_it_does_not(train, capfd, config, told):
     assert train(*model, "optimizer=muon_small") == 2
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert all(part in line for part in told), line
-    assert train(*model, "optimizer=adamw", "trainer.max_steps=1") == 0
 
 
 @pytest.fixture

@@ -112,15 +112,28 @@ def test_a_run_starts_where_the_weights_are(train, weights, tmp_path):
     assert lineage["files"]["model.safetensors"]["bytes"] == (weights / "model.safetensors").stat().st_size
 
 
-def test_it_learns_from_there(train, weights, tmp_path):
-    assert train(f"init_from={weights}", "optimizer.lr=1e-2", "trainer.max_steps=12", "model.dropout=0.1") == 0
+def test_weights_stored_in_halves_and_in_parts_are_trained_whole(train, tmp_path):
+    """bfloat16 in several files, as large models are published."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(**{**SIZE, **FAMILIES["llama"]}))
+    save_model(tmp_path / "weights", model, dtype=torch.bfloat16, max_shard_bytes=8_000)
+    ByteTokenizer().save(tmp_path / "weights")
+    assert len(list((tmp_path / "weights").glob("*.safetensors"))) > 1
+    assert train(f"init_from={tmp_path / 'weights'}", "optimizer.lr=0") == 0
+    kept = load_model(tmp_path / "run" / "model")
+    assert all(t.dtype == torch.float32 for t in kept.parameters())
+    assert all(torch.equal(t, model.state_dict()[n].bfloat16().float()) for n, t in kept.state_dict().items())
+
+
+def test_it_learns_from_there(train, gpt2, tmp_path):
+    assert train(f"init_from={gpt2}", "optimizer.lr=1e-2", "trainer.max_steps=12", "model.dropout=0.1") == 0
     losses = [record["val/loss"] for record in metrics(tmp_path / "run") if "val/loss" in record]
     assert losses[-1] < losses[0] - 0.3
     assert read_config(tmp_path / "run" / "model").dropout == 0.1
 
 
-def test_a_run_folder_can_be_the_beginning_of_another(train, weights, tmp_path):
-    assert train(f"init_from={weights}", "optimizer.lr=1e-2") == 0
+def test_a_run_folder_can_be_the_beginning_of_another(train, gpt2, tmp_path):
+    assert train(f"init_from={gpt2}", "optimizer.lr=1e-2") == 0
     assert train(f"init_from={tmp_path / 'run'}", run_dir=tmp_path / "next") == 0
     first = next(record["val/loss"] for record in metrics(tmp_path / "next") if "val/loss" in record)
     best = json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["value"]
@@ -143,6 +156,15 @@ def test_a_run_does_not_go_on_from_other_weights(train, gpt2, tmp_path, capfd):
     assert train(f"init_from={gpt2}", "trainer.max_steps=2") == 0
     assert train(f"init_from={write(tmp_path / 'other')}") == 2
     assert "init_from was" in capfd.readouterr().err
+
+
+def test_the_lineage_is_what_the_run_began_with(train, gpt2, tmp_path):
+    assert train(f"init_from={gpt2}", "trainer.max_steps=2") == 0
+    told = json.loads((tmp_path / "run" / "environment.json").read_text())
+    save_model(gpt2, GPT(GPTConfig(**SIZE, **FAMILIES["gpt2"])))  # somebody trains there as well
+    assert train(f"init_from={gpt2}") == 0
+    later = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert (later["init_from"], later["run_id"]) == (told["init_from"], told["run_id"])
 
 
 def test_positions_are_cut(train, gpt2, tmp_path):

@@ -154,3 +154,14 @@ def test_text_ends_before_a_stop_string(writer):
     stopped = generate(writer, ByteTokenizer(), "Ahoy", dataclasses.replace(params, stop=(stop,)), n_samples=2)
     assert stopped == [text[: text.index(stop)] if stop in text else text for text in free]
     assert stopped[0] != free[0]
+
+
+@pytest.mark.parametrize("prompt", ["Ahoy", ""])
+def test_what_must_stand_before_every_text_does(writer, prompt):
+    tokenizer = ByteTokenizer()
+    tokenizer.bos_id = 7
+    params = SamplingParams(max_new_tokens=30, temperature=0)
+    ids = [i for (i,) in generate_ids(writer, [7, *prompt.encode()], params, stop_ids=(256,)) if i is not None]
+    assert generate(writer, tokenizer, prompt, params) == [tokenizer.decode(ids)]
+    assert "".join(stream(writer, tokenizer, prompt, params)) == tokenizer.decode(ids)
+    assert generate(writer, ByteTokenizer(), prompt, params) != [tokenizer.decode(ids)]

@@ -74,14 +74,19 @@ class TransformerLayer(nn.Module):
 
 
 @pytest.fixture
-def stand_in(monkeypatch):
-    """Their package, as far as it is used; and a machine that could run it."""
+def package(monkeypatch):
+    """Theirs, as far as it is used."""
     for name in ("transformer_engine", "transformer_engine.pytorch"):
         module = types.ModuleType(name)
         module.__spec__ = ModuleSpec(name, None)
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["transformer_engine.pytorch"].TransformerLayer = TransformerLayer
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+@pytest.fixture
+def stand_in(package, monkeypatch):
+    """And a machine that could run it."""
+    monkeypatch.setattr(te, "what_is_missing", lambda: None)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_the_package_is_missed_in_one_line(monkeypatch):
         te.build(vocab_size=31, **SIZES)
 
 
-def test_so_is_the_gpu(stand_in, monkeypatch):
+def test_so_is_the_gpu(package, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="needs a GPU of NVIDIA that PyTorch can use"):
         te.build(vocab_size=31, **SIZES)
@@ -169,3 +174,18 @@ def test_it_trains(network):
             optimizer.step()
             optimizer.zero_grad()
         assert network(tokens[:, :-1], tokens[:, 1:]).mean() < before - 0.1
+
+
+def test_the_whole_command(stand_in, small_run, tmp_path, capfd):
+    """Trained by their layers, opened without them; and their layers go on from what was saved."""
+    from nanolit.cli.main import main
+    from nanolit.cli.open_model import open_model
+
+    sizes = [f"model.{name}={value}" for name, value in SIZES.items()]
+    run = ["train", *small_run, "model=te_llama3", *sizes, "trainer.max_steps=2"]
+    assert main([*run, "tokenizer=byte", "optimizer.lr=1e-2", f"run_dir={tmp_path / 'a'}"]) == 0, capfd.readouterr().err
+    kept, _ = open_model(tmp_path / "a", "cpu")
+    assert isinstance(kept, GPT)
+    assert main([*run, f"init_from={tmp_path / 'a'}", "optimizer.lr=0", f"run_dir={tmp_path / 'b'}"]) == 0
+    again, _ = open_model(tmp_path / "b", "cpu")
+    assert all(torch.equal(t, again.state_dict()[name]) for name, t in kept.state_dict().items())

@@ -129,11 +129,16 @@ def _characters(path: Path, source: "Source") -> "Tokenizer":
 
 
 def _why_no_tokenizer(source: "Source") -> str:
+    from nanolit.tokenizers.directory import load_tokenizer
+
     for place in source.tokenizers:
         if isinstance(place, Path) and (place / "tokenizer.pkl").is_file():
             return f"{place / 'tokenizer.pkl'} is a pickle that needs code to be opened (docs/models.md converts it)"
-    if source.path.is_dir():
-        return f"{source.path} brings no tokenizer.json"
+    if source.path in source.tokenizers:
+        try:
+            load_tokenizer(source.path)
+        except ValueError as error:
+            return str(error)
     size = 0 if source.config is None else source.config.vocab_size
     return f"a {source.kind} brings none, and a vocabulary of {size} is not GPT-2's"
 
@@ -141,9 +146,13 @@ def _why_no_tokenizer(source: "Source") -> str:
 def with_vocabulary(source: "Source", tokenizer: "Tokenizer | None") -> "Source":
     """Refuses a tokenizer that does not fit. nanoGPT does not say how many of its rows only pad: the tokenizer does."""
     from nanolit.inference.load import check_vocabulary
+    from nanolit.interop.foreign import check_foreign_vocabulary
     from nanolit.interop.llmc import multiple_of
 
-    if tokenizer is None or source.config is None:
+    if tokenizer is None:
+        return source
+    if source.config is None:
+        check_foreign_vocabulary(source.path, tokenizer.vocab_size)
         return source
     check_vocabulary(source.path, tokenizer, source.config)
     n_ids, rows = tokenizer.vocab_size, source.config.vocab_size

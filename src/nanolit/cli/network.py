@@ -12,8 +12,10 @@ import torch
 from nanolit.cli.hydra_app import make
 from nanolit.cli.open_model import hashes, is_foreign, locate
 from nanolit.cli.settings import ForeignModel, Model, PretrainedModel, with_vocabulary
+from nanolit.models.attention import describe_backend
 from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
+from nanolit.models.families import family_of, why_none
 from nanolit.models.gpt import GPT
 from nanolit.models.network import Network
 from nanolit.models.surgery import MAY_CHANGE, adapted, resize_vocabulary
@@ -125,6 +127,21 @@ def saver(network: Network) -> Callable[[Path, Any, dict[str, Any]], None]:
     if isinstance(network, GPT):
         return save_model
     return lambda folder, foreign, extra: foreign.save(folder, extra)
+
+
+def describe(network: Network, device: torch.device, dtype: torch.dtype) -> list[str]:
+    """Before training: what computes attention, and who will be able to open the model."""
+    if not isinstance(network, GPT):
+        return [f"model: {type(network).__name__}; its directory opens in transformers"]
+    config = network.config
+    windows = any(config.layer_window(layer) for layer in range(config.n_layer))
+    attention = describe_backend(config.attention, device, windows=windows, dropout_p=config.dropout, dtype=dtype)
+    family = family_of(config)
+    if family is None:
+        opens = f"model: of no family that transformers knows, so it cannot be exported; {why_none(config)}"
+    else:
+        opens = f"model: {family.architecture}; its directory opens in transformers"
+    return [attention, opens]
 
 
 def is_random(network: Network) -> bool:

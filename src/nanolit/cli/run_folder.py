@@ -91,8 +91,12 @@ class RunFolder:
     @cached_property
     def run_id(self) -> str:
         """Names the run to services such as W&B, and stays the same when it is resumed."""
+        return self.stored_environment().get("run_id") or uuid.uuid4().hex[:12]
+
+    def stored_environment(self) -> dict[str, Any]:
+        """Where the run was started before; empty for a new one."""
         path = self.path / "environment.json"
-        return read_json(path)["run_id"] if path.exists() else uuid.uuid4().hex[:12]
+        return read_json(path) if path.exists() else {}
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nanolit.cli import depth_dial
 from nanolit.cli.hydra_app import job_overrides, make
-from nanolit.cli.network import Weights, check_optimizer, is_random, make_network, saver
+from nanolit.cli.network import Weights, check_optimizer, describe, is_random, make_network, saver
 from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder, command_line, last_metrics, read_environment
 from nanolit.cli.settings import Settings
@@ -46,6 +46,7 @@ class TrainingRun:
     def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder) -> None:
         self.settings, self.config, self.folder = settings, config, folder
         self.t0 = time.monotonic()
+        self.notes: list[str] = []  # on the network, told before training
         given = [override for override in job_overrides() if not override.startswith("run_dir=")]
         self.command = command_line([*given, f"run_dir={folder.path}"])
 
@@ -84,7 +85,8 @@ class TrainingRun:
         module = self.make_module(network, prepared, trainer)
         if dist.is_main():
             environment = devices.describe() | {"packages": installed_versions(), "variables": read_environment()}
-            environment |= {"init_from": weights.describe()} if weights else {}
+            if weights:  # hashed once: it says what the run began with
+                environment["init_from"] = self.folder.stored_environment().get("init_from") or weights.describe()
             config = self.config | {
                 "micro_batch_size": micro_batch_size
             }  # other processes, and a resume, take this one
@@ -177,8 +179,9 @@ class TrainingRun:
         settings, model = self.settings, network.config
         check_optimizer(network, settings.optimizer)
         device = trainer.strategy.root_device
+        self.notes = describe(network, device, compute_dtype(trainer))
         self.maybe_compile(network, device)
-        half = str(trainer.precision)[:4] in ("bf16", "16-m", "16-t")
+        peak_dtype = torch.float32 if compute_dtype(trainer) == torch.float32 else torch.bfloat16
         return LanguageModel(
             network,
             optimizer=partial(build_optimizer, config=settings.optimizer),
@@ -188,7 +191,7 @@ class TrainingRun:
             seed=settings.run.seed,
             uses_dropout=is_random(network),
             flops_per_token=flops_per_token(model, model.block_size),
-            peak_flops=trainer.world_size * devices.peak_flops(device, torch.bfloat16 if half else torch.float32),
+            peak_flops=trainer.world_size * devices.peak_flops(device, peak_dtype),
             save=saver(network),
         )
 
@@ -232,7 +235,7 @@ class TrainingRun:
 
     def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
         n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
-        for line in depth_dial.table(self.config, n_parameters):
+        for line in (*depth_dial.table(self.config, n_parameters), *self.notes):
             log.info("%s", line)
         log.info(
             "%s: %s parameters, %s training tokens, %d x %s tokens a step "
@@ -288,6 +291,12 @@ def default_precision(accelerator: str) -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "32-true"
+
+
+def compute_dtype(trainer: pl.Trainer) -> torch.dtype:
+    """In which the matrices are multiplied."""
+    kinds = {"bf16": torch.bfloat16, "16-m": torch.float16, "16-t": torch.float16}
+    return kinds.get(str(trainer.precision)[:4], torch.float32)
 
 
 def memory_budget_bytes(trainer: pl.Trainer, model: GPTConfig) -> float:

@@ -29,6 +29,13 @@ def check_type(folder: Path) -> str:
     return str((told.get("architectures") or [known[model_type]])[0])
 
 
+def check_foreign_vocabulary(folder: Path, n_ids: int) -> None:
+    told = read_json(folder / CONFIG)
+    rows = told.get("vocab_size", (told.get("text_config") or {}).get("vocab_size"))
+    if isinstance(rows, int) and n_ids > rows:
+        raise ValueError(f"{folder}: the tokenizer has {n_ids} ids, the model only {rows}; they do not belong together")
+
+
 def write_foreign(
     source: Path,
     folder: Path,

@@ -27,7 +27,9 @@ CUTS = {
     f"digits, {PATTERNS['gpt2']}": "smollm",
 }
 INEXACT = {
-    PATTERNS["o200k_base"]: "counts no combining marks as letters and tells capitals beyond A to Z from no others where it cuts words",
+    PATTERNS[
+        "o200k_base"
+    ]: "counts no combining marks as letters and tells capitals beyond A to Z from no others where it cuts words",
     SPLIT_PATTERN: "cuts numbers into runs of three digits, the tokenizer into runs of two",
 }
 # Spellings of parts that cut alike.
