@@ -80,6 +80,21 @@ def test_a_family_that_is_not_ours_is_computed_by_transformers(folder, tmp_path)
         open_model(tmp_path / "qwen", "cpu")
 
 
+def test_a_variant_that_we_do_not_compute_is_computed_by_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    yarn = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+    settings = transformers.LlamaConfig(
+        **{"vocab_size": 257, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+        **{"intermediate_size": 32, "max_position_embeddings": 64, "rope_parameters": yarn},
+    )
+    theirs = transformers.AutoModelForCausalLM.from_config(settings).eval()
+    theirs.save_pretrained(tmp_path)
+    ByteTokenizer().save(tmp_path)
+    network, _ = open_model(tmp_path, "cpu")
+    ids = torch.randint(0, 257, (2, 60))
+    assert not isinstance(network, GPT) and torch.equal(network(ids), theirs(ids).logits)
+
+
 def test_pickled_weights_are_not_opened(folder, capfd):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert main(["generate", f"model={folder}", "prompt=a"]) == 2

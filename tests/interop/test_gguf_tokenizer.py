@@ -14,10 +14,11 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 gguf = pytest.importorskip("gguf")
 
 from nanolit.interop.gguf_file import write_gguf  # noqa: E402
+from nanolit.interop.gguf_tokenizer import describe  # noqa: E402
 from nanolit.models.config import GPTConfig  # noqa: E402
 from nanolit.models.gpt import GPT  # noqa: E402
 from nanolit.models.tensor_files import Tensors  # noqa: E402
-from nanolit.tokenizers.bpe import SPLIT_PATTERN, train_bpe  # noqa: E402
+from nanolit.tokenizers.bpe import train_bpe  # noqa: E402
 from nanolit.tokenizers.byte import ByteTokenizer  # noqa: E402
 from nanolit.tokenizers.char import CharTokenizer  # noqa: E402
 from nanolit.tokenizers.directory import load_tokenizer  # noqa: E402
@@ -157,7 +158,9 @@ def test_tiktokens_encodings_give_the_same_ids(tmp_path, tiktoken_cache, name):
     check()
     end = tokenizer.specials["<|endoftext|>"]
     assert keys["ggml.eos_token_id"] == keys["ggml.bos_token_id"] == end and keys["ggml.add_bos_token"] is False
-    assert [i for i, kind in enumerate(keys["ggml.token_type"]) if kind == CONTROL] == sorted(tokenizer.specials.values())
+    assert [i for i, kind in enumerate(keys["ggml.token_type"]) if kind == CONTROL] == sorted(
+        tokenizer.specials.values()
+    )
 
 
 def test_our_own_pattern_differs_in_long_numbers_only_and_says_so(tmp_path, trained):
@@ -166,7 +169,11 @@ def test_our_own_pattern_differs_in_long_numbers_only_and_says_so(tmp_path, trai
     read = merged_by_rank(keys)
 
     @often
-    @given(TEXTS.filter(lambda text: not any(a.isnumeric() and b.isnumeric() for a, b in zip(text, text[2:], strict=False))))
+    @given(
+        TEXTS.filter(
+            lambda text: not any(a.isnumeric() and b.isnumeric() for a, b in zip(text, text[2:], strict=False))
+        )
+    )
     def check(text):
         assert read(text) == trained.encode(text)
 
@@ -251,7 +258,9 @@ def test_a_tokenizer_without_an_end_says_what_llama_cpp_takes_for_one(tmp_path, 
     content["model"]["vocab"]["<none>"] = content["model"]["vocab"].pop("<|endoftext|>")
     keys, notes = keys_of(tmp_path, folder_with(tmp_path, content, {}))
     assert "ggml.eos_token_id" not in keys
-    assert notes == [f"tokenizer: names no end of text, and llama.cpp takes id 11, {keys['ggml.tokens'][11]!r}, for one"]
+    assert notes == [
+        f"tokenizer: names no end of text, and llama.cpp takes id 11, {keys['ggml.tokens'][11]!r}, for one"
+    ]
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path, trained):
@@ -263,7 +272,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, trained):
 def test_two_ids_of_one_spelling_are_refused(tmp_path, trained):
     content = json.loads(trained.to_hugging_face().to_str()) | {"pre_tokenizer": CUTS["gpt-2"]}
     content["model"]["vocab"]["[PAD999]"] = trained.vocab_size
-    tokenizer = folder_with(tmp_path / ".." / tmp_path.name, content, {})
+    tokenizer = folder_with(tmp_path, content, {})
     with pytest.raises(ValueError, match=r"two ids have one spelling"):
         keys_of(tmp_path, tokenizer, vocab_size=1000)
 
@@ -330,7 +339,9 @@ def test_sentence_piece_gives_the_same_ids(tmp_path, pieces, steps):
     assert keys["ggml.add_space_prefix"] == (steps is not BARE)
     ids = (keys["ggml.bos_token_id"], keys["ggml.eos_token_id"], keys["ggml.unknown_token_id"])
     assert ids == (1, 2, 0) and keys["ggml.add_bos_token"] is True
-    assert keys["ggml.token_type"][:4] == [UNKNOWN, CONTROL, CONTROL, BYTE] and keys["ggml.token_type"].count(BYTE) == 256
+    assert (
+        keys["ggml.token_type"][:4] == [UNKNOWN, CONTROL, CONTROL, BYTE] and keys["ggml.token_type"].count(BYTE) == 256
+    )
     read = merged_by_score(keys)
     assert ["before one that begins with a space" in note for note in notes] == [True] * (steps is METASPACE)
     texts = TEXTS.filter(lambda text: not text.startswith((" ", "▁"))) if steps is METASPACE else TEXTS
@@ -346,21 +357,30 @@ def test_sentence_piece_gives_the_same_ids(tmp_path, pieces, steps):
         assert read(" The") != tokenizer.encode(" The"), "else the sentence would be idle"
 
 
-def without(pairs, dropped):
-    return [pair for pair in pairs if "".join(pair) != dropped]
-
-
-def test_merges_that_no_score_can_say_are_refused(tmp_path, pieces):
+def test_merges_that_no_score_can_say_are_refused(pieces):
     model = pieces["model"]
-    token = "".join(model["merges"][10])
-    split = [["<0x41>", "<0x42>"], *model["merges"][:3], *model["merges"][3:]]
-    apart = [model["merges"][10], *model["merges"][:5], *[p for p in model["merges"][5:] if "".join(p) == token]]
+    unions = ["".join(pair) for pair in model["merges"]]
+    at = next(i for i, union in enumerate(unions) if unions.count(union) > 1)
+    others = [*model["merges"][:at], *model["merges"][at + 1 :]]
     for changed, words in (
-        ({"merges": without(model["merges"], token)}, r"never merges .* is a token; llama\.cpp would"),
-        ({"merges": [*apart[:1], *apart[1:], apart[0]]}, r"stand among others, which no scores can say"),
+        ({"merges": others}, r"never merges .* is a token; llama\.cpp would"),
+        ({"merges": [*others, model["merges"][at]]}, r"stand among others, which no scores can say"),
         ({"vocab": {k: v for k, v in model["vocab"].items() if k != "<0x41>"}}, r"no token for the byte <0x41>"),
     ):
-        del split[:1]
-        tokenizer = Tables(pieces | LEGACY | {"model": model | changed})
-        with pytest.raises(ValueError, match=words):
-            keys_of(tmp_path, tokenizer)
+        with pytest.raises(ValueError, match=rf"^tokenizer: .*{words}.*; tokenizer=none writes the model without"):
+            describe(pieces | LEGACY | {"model": model | changed})
+    assert describe(pieces | LEGACY).scores
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"normalizer": {"type": "NFKC"}, "pre_tokenizer": None},
+        {"normalizer": None, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "split": True}},
+        {"normalizer": {"type": "Prepend", "prepend": "_"}, "pre_tokenizer": None},
+    ],
+)
+def test_steps_that_llama_cpp_does_not_take_are_refused(pieces, steps):
+    kind = (steps["normalizer"] or steps["pre_tokenizer"])["type"]
+    with pytest.raises(ValueError, match=rf"tokenizer: its step {kind} is none that llama\.cpp takes"):
+        describe(pieces | steps)

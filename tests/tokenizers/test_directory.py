@@ -201,6 +201,8 @@ def test_a_folder_is_identified_by_its_content(write, tmp_path):
         write(tmp_path / "4", "gpt2", eos_token="<|end_of_text|>", chat_template="a"),
     ]
     assert len({identified(folder)["content"] for folder in (one, *others)}) == 4
+    with pytest.raises(ValueError, match=r"tokenizer\.path: .*nowhere: no tokenizer\.json in it"):
+        identified(tmp_path / "nowhere")
 
 
 def test_the_identity_of_the_other_kinds_is_their_settings():

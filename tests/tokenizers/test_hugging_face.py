@@ -341,6 +341,11 @@ def test_what_the_library_cannot_encode_is_one_line(tmp_path):
             encode("a c")
 
 
+def test_the_smallest_vocabulary(tmp_path):
+    ours = load_tokenizer(as_file(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")), tmp_path))
+    assert (ours.vocab_size, ours.byte_lengths().tolist(), ours.decode(ours.encode("a"))) == (1, [2], "a")
+
+
 def test_word_pieces_are_joined_as_decoded(tmp_path):
     names = ["[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "run", "##ning"]
     tokenizer = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))

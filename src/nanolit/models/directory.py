@@ -13,7 +13,7 @@ import torch
 
 import nanolit
 from nanolit.models.config import GPTConfig
-from nanolit.models.families import FAMILIES, Family, beside, family_of, read_fields
+from nanolit.models.families import FAMILIES, Family, NotOurs, beside, family_of, read_fields
 from nanolit.models.gpt import GPT
 from nanolit.models.init import init_buffers
 from nanolit.models.links import Link, check, check_zeros, inward, outward
@@ -146,10 +146,12 @@ def _read_config(folder: Path, needs_weights: bool = True) -> tuple[GPTConfig, F
         if model_type in FAMILIES:
             family = FAMILIES[model_type]
             return read_fields(family, told, (about or {}).get("fields", {})), family
+    except NotOurs as error:
+        raise UnknownFamily(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}{written_by}: {error}") from error
     raise UnknownFamily(f"{path}: model_type is {model_type!r}; nanolit's own are {', '.join((*FAMILIES, OWN_TYPE))}")
 
 
 class UnknownFamily(ValueError):
-    """A folder that may be a model, but of none of our families."""
+    """A folder that may be a model, but none that we compute; transformers may (interop/causal_lm.py)."""

@@ -37,6 +37,10 @@ class Family:
     head: str = "lm_head.weight"  # may stand beside a tied embedding, as a copy of it
 
 
+class NotOurs(ValueError):
+    """A variant of a family that we do not compute; transformers does."""
+
+
 def function(config: GPTConfig) -> dict[str, Any]:
     """All that decides what a model computes, defaults resolved: equal exactly if two models compute the same."""
     says = {name: getattr(config, name) for name in PLAIN}
@@ -187,11 +191,11 @@ def _write_llama(config: GPTConfig) -> Config:
 
 def _read_llama(told: Config) -> GPTConfig:
     if told.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise ValueError(f"hidden_act: got {told['hidden_act']!r}, expected silu")
+        raise NotOurs(f"hidden_act: got {told['hidden_act']!r}, expected silu")
     rope = told.get("rope_parameters") or told.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ("default", "llama3"):
-        raise ValueError(f"rope_type: got {kind!r}, expected default or llama3")
+        raise NotOurs(f"rope_type: got {kind!r}, expected default or llama3")
     scaling = None
     if kind == "llama3":
         given = {name: _given(rope, name) for name in ("factor", "low_freq_factor", "high_freq_factor")}
@@ -234,7 +238,7 @@ def _write_nanochat(config: GPTConfig) -> Config:
 def _read_nanochat(told: Config) -> GPTConfig:
     rope = told.get("rope_parameters") or told.get("rope_scaling") or {}
     if rope.get("rope_type", "default") != "default":
-        raise ValueError(f"rope_type: got {rope['rope_type']!r}, expected default")
+        raise NotOurs(f"rope_type: got {rope['rope_type']!r}, expected default")
     return replace(
         _read_rope_decoder(told, norm_eps=1e-6),
         norm="rmsnorm_noweight",
@@ -337,13 +341,13 @@ def _given(told: Config, key: str) -> Any:
 def _only(told: Config, **allowed: Any) -> None:
     for key, value in allowed.items():
         if told.get(key, value) != value:
-            raise ValueError(f"{key}: got {told[key]!r}, nanolit computes only {value!r}")
+            raise NotOurs(f"{key}: got {told[key]!r}, nanolit computes only {value!r}")
 
 
 def _activation(told: Config, key: str, default: str) -> Any:
     name = told.get(key, default)
     if name not in READS:
-        raise ValueError(f"{key}: got {name!r}, expected one of {', '.join(READS)}")
+        raise NotOurs(f"{key}: got {name!r}, expected one of {', '.join(READS)}")
     return READS[name]
 
 

@@ -64,7 +64,11 @@ def identity(config: TokenizerConfig) -> dict[str, Any]:
     """What decides the tokenizer, besides the text that it learns from, as plain JSON: of a folder its content."""
     if config.kind == "folder":
         assert config.path is not None
-        return {"kind": "folder", "content": read_origin(tokenizer_folder(config.path))[0].digest}
+        try:
+            origin, _ = read_origin(tokenizer_folder(config.path))
+        except ValueError as error:
+            raise ValueError(f"tokenizer.path: {error}") from error
+        return {"kind": "folder", "content": origin.digest}
     return {"kind": config.kind, **{key: getattr(config, key) for key in READ_BY[config.kind]}}
 
 

@@ -122,7 +122,7 @@ class WrappedTokenizer(Vocabulary):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the parts of tokenizer.json that decide ids: a file written differently counts as different."""
+        """SHA-256 over the parts of tokenizer.json that decide ids; other settings mean other ids, for all it knows."""
         return self._identity
 
     def encode(self, text: str) -> list[int]:
@@ -176,7 +176,7 @@ def _token_bytes(
     """What each token adds to a text that has begun: asked of the library, except for bytes of a character."""
     kinds = {part["type"] for part in (decoder or {}).get("decoders", [decoder or {"type": None}])}
     spellings = {token_id: spelling for spelling, token_id in library.get_vocab().items()}
-    tokens = [b""] * (max(*spellings, *specials.values()) + 1)
+    tokens = [b""] * (max([*spellings, *specials.values()]) + 1)
     plain = sorted(spellings.keys() - set(specials.values()))
     if "ByteLevel" in kinds:
         for i in plain:
