@@ -159,7 +159,7 @@ def _byte_level(content: dict[str, Any]) -> Vocabulary:
             f"texts become other tokens than the model has learnt; the rule is {cut or 'not to cut'}"
         )
     elif cut in INEXACT:
-        found.notes.append(f"tokenizer: llama.cpp {INEXACT[cut]}; such texts become other tokens there")
+        found.notes.append(f"tokenizer: llama.cpp {INEXACT[cut]}; such texts become other tokens")
     return found
 
 

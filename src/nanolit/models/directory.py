@@ -73,7 +73,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", dtype: to
     with torch.device("meta"):
         model = GPT(config)
     tensors = tensors.as_dtype(dtype)
-    model.load_state_dict({name: tensors.get(name).to(device) for name in tensors.specs}, assign=True)
+    model.load_state_dict({name: tensors.get(name).to(device).contiguous() for name in tensors.specs}, assign=True)
     init_buffers(model, torch.device(device))
     return model.eval()
 

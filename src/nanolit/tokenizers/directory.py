@@ -5,6 +5,7 @@
 too, with or without the second file. Loading needs no network.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from nanolit.tokenizers.origin import CONFIG, TOKENIZER, Origin, read_origin
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.tokenizers.tiktoken_bpe import FILES, TiktokenTokenizer
 from nanolit.tokenizers.vocabulary import END_OF_TEXT, Vocabulary
+
+log = logging.getLogger("nanolit")
 
 BPE_KINDS = {cls.kind: cls for cls in (BPETokenizer, TiktokenTokenizer)}
 KINDS = (ByteTokenizer.kind, CharTokenizer.kind, *BPE_KINDS, WrappedTokenizer.kind)
@@ -117,18 +120,27 @@ def save(tokenizer: Vocabulary, folder: Path | str) -> None:
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:
-    """The tokenizer that `save` wrote, checked against its fingerprint, or one of Hugging Face's making."""
+    """The tokenizer that `save` wrote, checked against its fingerprint, or one of Hugging Face's making.
+
+    A fingerprint that differs is an error, but for kind hugging_face a warning: LlamaTokenizer of transformers, for
+    one, writes rules other than those that it read.
+    """
     origin, content = read_origin(folder)
     try:
         tokenizer = _make(origin, content)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     if origin.kind is not None and tokenizer.fingerprint != origin.fingerprint:
-        raise ValueError(
+        found = (
             f"{folder}: tokenizer.json has fingerprint {tokenizer.fingerprint}, tokenizer_config.json says "
-            f"{origin.fingerprint}; one of them was changed: restore both files, or take kind and fingerprint out of "
-            "tokenizer_config.json to read tokenizer.json as it is"
+            f"{origin.fingerprint}; one of them was changed"
         )
+        if origin.kind != WrappedTokenizer.kind:
+            raise ValueError(
+                f"{found}: restore both files, or take kind and fingerprint out of tokenizer_config.json to read "
+                "tokenizer.json as it is"
+            )
+        log.warning("%s, as by saving from transformers; tokenizer.json counts", found)
     tokenizer.remember(origin)
     return tokenizer
 
