@@ -195,8 +195,10 @@ def test_bytes_are_bytes(tmp_path):
 
 def test_o200k_says_where_llama_cpp_cuts_otherwise(tmp_path, trained):
     content = json.loads(trained.to_hugging_face().to_str()) | {"pre_tokenizer": cut_by(PATTERNS["o200k_base"])}
-    keys, notes = keys_of(tmp_path, folder_with(tmp_path, content, {"eos_token": "<|endoftext|>"}))
+    config = {"eos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    keys, notes = keys_of(tmp_path, folder_with(tmp_path, content, config))
     assert keys["ggml.pre"] == "gpt-4o"
+    assert keys["ggml.bos_token_id"] == keys["ggml.eos_token_id"] == trained.eot_id  # its default would be id 11
     assert len(notes) == 1 and "combining marks" in notes[0]
 
 

@@ -110,6 +110,7 @@ def _write_gpt2(config: GPTConfig) -> Config:
     return {
         "vocab_size": config.padded_vocab,
         "n_positions": config.block_size,
+        "n_ctx": config.block_size,  # the same by its old name, which llama.cpp's converter asks for
         "n_embd": config.n_embd,
         "n_layer": config.n_layer,
         "n_head": config.n_head,
