@@ -46,7 +46,7 @@ AT_IDS = {
 FAMILY = {
     "gpt2": ("gpt2_124m", "gpt2_350m", "gpt2_774m", "gpt2_1558m", "shakespeare", "shakespeare_cpu"),
     "llama": ("llama_124m", "llama_350m"),
-    "nanochat": ("nanochat", "modern_124m"),
+    "nanochat": ("nanochat", "modern_124m", "village"),
 }
 FAMILY_OF = {name: family for family, names in FAMILY.items() for name in names}
 FAMILY_OF |= {name: "gpt2" if "gpt2" in name else "llama" for name in PUBLISHED}
