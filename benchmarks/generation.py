@@ -19,7 +19,8 @@ from shakespeare_cpu import nanogpt_module
 
 from nanolit.inference.generate import generate_ids
 from nanolit.inference.params import SamplingParams
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.runtime.devices import pick_device
 
 SHAPE = {"vocab_size": 65, "block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "bias": False, "dropout": 0.0}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GPT": "nanolit.models.gpt",
-    "GPTConfig": "nanolit.models.gpt",
+    "GPTConfig": "nanolit.models.config",
     "SamplingParams": "nanolit.inference.params",
     "generate": "nanolit.inference.generate",
     "load": "nanolit.inference.load",

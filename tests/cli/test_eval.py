@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from nanolit.cli import hydra_app
-from nanolit.cli.eval import HELP, EvalConfig, arguments
+from nanolit.cli.eval import HELP, EvalConfig, as_hydra_reads
 from nanolit.cli.evaluation import Evaluation, choose_batches
 from nanolit.cli.main import main
 from nanolit.data.prepare import Prepared
@@ -295,7 +295,7 @@ def compose(*overrides: str) -> Evaluation:
         found.append(Evaluation(config))
         return 0
 
-    assert hydra_app.run("eval", read, arguments([*overrides])) == 0
+    assert hydra_app.run("eval", read, as_hydra_reads([*overrides])) == 0
     return found[0]
 
 

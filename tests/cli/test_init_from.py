@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 from nanolit.cli.main import main
 from nanolit.cli.train import with_defaults, with_own_tokenizer
+from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, read_config, save_model
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.tokenizers.byte import ByteTokenizer
 
 SIZE = {"vocab_size": 257, "block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16}

@@ -8,8 +8,9 @@ import torch
 from nanolit.cli.main import main
 from nanolit.cli.open_model import is_foreign, locate, open_model
 from nanolit.inference.load import load
+from nanolit.models.config import GPTConfig
 from nanolit.models.directory import save_model
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.tokenizers.byte import ByteTokenizer
 
 LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "swiglu", "bias": False, "tie_embeddings": False}

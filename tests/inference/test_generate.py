@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from nanolit.inference.generate import context_start, generate, generate_ids, stream
 from nanolit.inference.params import SamplingParams
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from nanolit.inference.load import load
+from nanolit.models.config import GPTConfig
 from nanolit.models.directory import save_model
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.tokenizers.byte import ByteTokenizer
 
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nanolit.interop import transformer_engine as te
+from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.gpt import GPT
 
 SIZES = {"block_size": 16, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32, "mlp_hidden": 48}
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 
 CHAR = {"vocab_size": 65, "bias": False}
 CONFIGS = st.builds(

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from nanolit.models.gpt import GPT, Context, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT, Context
 
 CONFIG = {"vocab_size": 256, "block_size": 32, "n_layer": 3, "n_head": 4, "n_embd": 128}
 

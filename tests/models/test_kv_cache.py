@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.models.kv_cache import KVCache
 
 CONFIG = GPTConfig(vocab_size=11, block_size=16, n_layer=2, n_head=4, n_kv_head=2, n_embd=16, bigram_rows=121)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.models.surgery import crop_block_size, extend_block_size, reconfigured, resize_vocabulary
 
 TINY = GPTConfig(vocab_size=31, block_size=24, n_layer=3, n_head=2, n_embd=32)

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.optim.build import AdamWConfig, MuonConfig, build_optimizer, optimizer_config
 
 SIZE: dict[str, Any] = {"vocab_size": 17, "block_size": 8, "n_layer": 2, "n_head": 4, "n_embd": 32}

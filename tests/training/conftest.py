@@ -18,7 +18,8 @@ from nanolit.cli.training_run import quiet_lightning
 from nanolit.data.batches import BatchPlan, MicroBatches
 from nanolit.data.prepare import DataConfig, Prepared, prepare
 from nanolit.datamodules.pretrain import LoaderConfig, PretrainData
-from nanolit.models.gpt import GPT, GPTConfig
+from nanolit.models.config import GPTConfig
+from nanolit.models.gpt import GPT
 from nanolit.optim.build import AdamWConfig, MuonConfig, OptimizerConfig, build_optimizer
 from nanolit.optim.schedules import ScheduleConfig, schedule
 from nanolit.tokenizers.directory import TokenizerConfig

@@ -22,6 +22,19 @@ def run_command(argv: list[str] | None, help_text: str, read: Callable[[list[str
     return guarded(lambda: run(read([a for a in argv if a != "debug=true"])), "debug=true" in argv)
 
 
+def run_composed(argv: list[str] | None, help_text: str, config_name: str, run: Callable[[dict[str, Any]], int]) -> int:
+    """The same for a command whose arguments Hydra composes with conf/."""
+    argv = sys.argv[1:] if argv is None else argv
+    debug = "debug=true" in argv
+
+    def compose(given: list[str]) -> int:
+        from nanolit.cli import hydra_app
+
+        return hydra_app.run(config_name, run, given, debug)
+
+    return run_command(argv, help_text, list, compose)
+
+
 def list_settings(cls: type) -> str:
     """One line for each: what must be given first."""
     lines = []

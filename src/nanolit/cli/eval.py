@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nanolit.cli.errors import guarded
+from nanolit.cli.arguments import run_composed
 
 HELP = """usage: nanolit eval model=MODEL data=NAME [key=value …]
 
@@ -56,24 +56,12 @@ class EvalConfig:
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(argv):
-        print(HELP)
-        return 0
-    debug = "debug=true" in argv
-
-    def command() -> int:
-        from nanolit.cli import hydra_app
-
-        return hydra_app.run("eval", run, arguments(argv), debug)
-
-    return guarded(command, debug)
+    return run_composed(as_hydra_reads(sys.argv[1:] if argv is None else argv), HELP, "eval", run)
 
 
-def arguments(argv: list[str]) -> list[str]:
-    """As Hydra reads them: `model` names a group there, the one with architectures, so a model's place has another."""
-    given = [argument for argument in argv if argument != "debug=true"]
-    return [f"model.source={a.removeprefix('model=')}" if a.startswith("model=") else a for a in given]
+def as_hydra_reads(argv: list[str]) -> list[str]:
+    """`model` names a group there, the one with architectures, so a model's place has another name."""
+    return [f"model.source={a.removeprefix('model=')}" if a.startswith("model=") else a for a in argv]
 
 
 def run(config: dict[str, Any]) -> int:

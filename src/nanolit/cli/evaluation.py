@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from nanolit.cli.eval import EvalConfig
 from nanolit.cli.open_model import hashes, locate, open_model
+from nanolit.cli.run_folder import installed_versions
 from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
 from nanolit.data.prepare import DataConfig, Prepared, prepare
 from nanolit.data.windows import TokenWindows
@@ -176,13 +176,3 @@ def description(
         "machine": devices.describe(),
         "versions": installed_versions(),
     }
-
-
-def installed_versions() -> dict[str, str]:
-    found = {}
-    for name in ("nanolit", "torch", "numpy", "tokenizers", "transformers"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # transformers need not be there
-            found[name] = "not installed"
-    return found

@@ -1,11 +1,10 @@
 """`nanolit prepare data=…`: raw text to token shards. Training does the same when the shards are missing."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanolit.cli.errors import guarded
+from nanolit.cli.arguments import run_composed
 
 HELP = """usage: nanolit prepare data=NAME [data.source=PATH] [tokenizer=NAME] [key=value …]
 
@@ -26,19 +25,7 @@ class PrepareConfig:
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(argv):
-        print(HELP)
-        return 0
-    debug = "debug=true" in argv
-    argv = [argument for argument in argv if argument != "debug=true"]
-
-    def command() -> int:
-        from nanolit.cli import hydra_app
-
-        return hydra_app.run("prepare", run, argv, debug)
-
-    return guarded(command, debug)
+    return run_composed(argv, HELP, "prepare", run)
 
 
 def run(config: dict[str, Any]) -> int:

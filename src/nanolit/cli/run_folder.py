@@ -10,6 +10,7 @@ import sys
 import uuid
 from datetime import datetime
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,13 @@ def git_state() -> dict[str, Any]:
         return done.stdout if done.returncode == 0 else None
 
     return {"git_commit": (git("rev-parse", "HEAD") or "").strip() or None, "git_diff": git("diff", "HEAD")}
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Of what a result may depend on; None: not installed, as transformers need not be."""
+    names = ("nanolit", "torch", "lightning", "hydra-core", "numpy", "tokenizers", "transformers")
+    found = {name: list(metadata.Distribution.discover(name=name)) for name in names}
+    return {name: distributions[0].version if distributions else None for name, distributions in found.items()}
 
 
 def read_environment() -> dict[str, str]:

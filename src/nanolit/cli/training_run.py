@@ -8,7 +8,6 @@ import shlex
 import time
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from nanolit.cli import depth_dial
 from nanolit.cli.hydra_app import job_overrides, make
 from nanolit.cli.network import Weights, check_optimizer, describe, is_random, make_network, saver
 from nanolit.cli.open_model import locate
-from nanolit.cli.run_folder import RunFolder, command_line, last_metrics, read_environment
+from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment
 from nanolit.cli.settings import Settings
 from nanolit.cli.train import WORKER_CONFIG
 from nanolit.data.prepare import Prepared, prepare
@@ -333,11 +332,6 @@ def why_not_compile(device: torch.device, n_steps: int) -> str | None:
 
 def describe_data(prepared: Prepared) -> dict[str, Any]:
     return {"folder": str(prepared.folder), **prepared.manifest}
-
-
-def installed_versions() -> dict[str, str]:
-    """Of what a run's numbers may depend on."""
-    return {name: version(name) for name in ("nanolit", "torch", "lightning", "hydra-core", "numpy", "tokenizers")}
 
 
 def finish_wandb(trainer: pl.Trainer) -> None:
