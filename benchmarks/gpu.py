@@ -1,6 +1,7 @@
-"""Everything that waits for a GPU, in one command: speed, MFU and memory of GPT-2 124M, and a run of each mixed
-precision from the first step over evaluation, samples, checkpoint and resume to generated text. Each is the real
-command in a process of its own.
+"""Everything that waits for a GPU, in one command: the tests that need one, speed, MFU and memory of models of 124M
+parameters and of the attention backends, and a run of each mixed precision, for the quick model and for all late
+features of nanochat, from the first step over evaluation, samples, checkpoint and resume to generated text. Each is the
+real command in a process of its own.
 
     python benchmarks/gpu.py [steps=60] [batch_size=32] [micro_batch_size=auto]
 
@@ -43,10 +44,23 @@ def metrics(run_dir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-def speed(arguments: Arguments, folder: Path, compiled: bool) -> list[Row]:
-    run_dir = folder / f"gpt2_124m_{compiled}"
+WINDOWS = ("model=modern_124m", "model.window_pattern=SSSL")
+# Name, settings, compiled. What is only installed on some machines (flash-attn) is left to `model.attention=flash`.
+SPEEDS = (
+    ("gpt2_124m", ("model=gpt2_124m",), False),
+    ("gpt2_124m", ("model=gpt2_124m",), True),
+    ("llama_124m", ("model=llama_124m",), True),
+    ("modern_124m", ("model=modern_124m",), True),
+    ("modern_124m with windows by sdpa", (*WINDOWS, "model.attention=sdpa"), True),
+    ("modern_124m with windows by flex", (*WINDOWS, "model.attention=flex"), True),
+)
+NANOCHAT_2026 = ("model=nanochat_2026", "model.depth=4", "model.block_size=512", "experiment=quick", "batch_size=16")
+
+
+def speed(arguments: Arguments, folder: Path, name: str, model: tuple[str, ...], compiled: bool) -> list[Row]:
+    run_dir = folder / f"{name} {compiled}".replace(" ", "_")
     run(
-        "train.py", "model=gpt2_124m", "model.vocab_size=50304", "data=village", "tokenizer=byte", "trainer=gpu",
+        "train.py", *model, "model.vocab_size=50304", "data=village", "tokenizer=byte", "trainer=gpu",
         "trainer.precision=bf16-mixed", f"compile={str(compiled).lower()}", f"run_dir={run_dir}",
         f"paths.data_root={folder / 'data'}", f"batch_size={arguments.batch_size}",
         f"micro_batch_size={arguments.micro_batch_size}", f"trainer.max_steps={arguments.steps}",
@@ -55,7 +69,7 @@ def speed(arguments: Arguments, folder: Path, compiled: bool) -> list[Row]:
     )  # fmt: skip
     records = [r for r in metrics(run_dir) if "perf/tok_per_s" in r][2:]  # the first ones compile
     peak = read_json(run_dir / "summary.json")["peak_memory_bytes"]
-    name = f"gpt2_124m, bf16-mixed, compile={str(compiled).lower()}"
+    name = f"{name}, bf16-mixed, compile={str(compiled).lower()}"
     return [
         Row(f"{name}: speed", "tokens/s", [record["perf/tok_per_s"] for record in records]),
         Row(f"{name}: MFU", "%", [100 * record["perf/mfu"] for record in records]),
@@ -63,10 +77,10 @@ def speed(arguments: Arguments, folder: Path, compiled: bool) -> list[Row]:
     ]
 
 
-def smoke(folder: Path, precision: str) -> dict[str, Any]:
-    """The quick experiment, 20 steps and then 20 more of the same run: every part must work, and it must learn."""
-    run_dir = folder / precision
-    command = ["train.py", "experiment=quick", "debug=limit", "trainer=gpu", f"trainer.precision={precision}"]
+def smoke(folder: Path, precision: str, name: str, settings: tuple[str, ...]) -> dict[str, Any]:
+    """20 steps and then 20 more of the same run: every part must work, and it must learn."""
+    run_dir = folder / f"{name}_{precision}"
+    command = ["train.py", *settings, "debug=limit", "trainer=gpu", f"trainer.precision={precision}"]
     command += [f"run_dir={run_dir}", f"paths.data_root={folder / 'data'}"]
     run(*command)
     run(*command, "trainer.max_steps=40")
@@ -84,7 +98,7 @@ def smoke(folder: Path, precision: str) -> dict[str, Any]:
         ),
     }
     if failed := [name for name, passed in checks.items() if not passed]:
-        stop(f"{precision}: not so: {', '.join(failed)} ({run_dir / 'metrics.jsonl'})")
+        stop(f"{name}, {precision}: not so: {', '.join(failed)} ({run_dir / 'metrics.jsonl'})")
     return {"first loss": losses[0], "last loss": losses[-1], "validation loss": latest["val/loss"]}
 
 
@@ -94,8 +108,11 @@ def main() -> None:
         stop("no CUDA device here; this benchmark needs one")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        facts = {f"quick, {precision}": smoke(folder, precision) for precision in ("16-mixed", "bf16-mixed")}
-        rows = [row for compiled in (False, True) for row in speed(arguments, folder, compiled)]
+        facts: dict[str, Any] = {"tests": run("-m", "pytest", "-q", "-m", "gpu").strip().splitlines()[-1]}
+        for name, settings in (("quick", ("experiment=quick",)), ("nanochat_2026", NANOCHAT_2026)):
+            for precision in ("16-mixed", "bf16-mixed"):
+                facts[f"{name}, {precision}"] = smoke(folder, precision, name, settings)
+        rows = [row for name, model, compiled in SPEEDS for row in speed(arguments, folder, name, model, compiled)]
     report("gpu", rows, facts)
 
 
