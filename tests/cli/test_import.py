@@ -471,18 +471,20 @@ def test_what_is_there_is_kept_unless_it_is_a_model_and_one_insists(nanogpt_chec
     before = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
     capfd.readouterr()
     refused(capfd, run(*arguments), "holds a model already", "overwrite=true")
-    (tmp_path / "out" / "old.txt").touch()
+    (tmp_path / "out" / "old.gguf").touch()
     os.truncate(tmp_path / "ckpt.pt", 100)
     refused(capfd, run(*arguments, "overwrite=true"), "not a whole PyTorch file")
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before, "a failure leaves the old model"
     torch.save(nanogpt_checkpoint(vocab_size=30), tmp_path / "ckpt.pt")
     assert run(*arguments, "overwrite=true") == 0
-    assert not (tmp_path / "out" / "old.txt").exists() and load_model(tmp_path / "out")
+    assert not (tmp_path / "out" / "old.gguf").exists() and load_model(tmp_path / "out")
 
     capfd.readouterr()
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "diary.txt").touch()
     refused(capfd, run(*arguments[:2], f"out={tmp_path / 'home'}", "overwrite=true"), "holds other things", "diary.txt")
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    refused(capfd, run(*arguments, "overwrite=true"), "holds other things than a model (thesis.txt)")
     refused(capfd, run(*arguments[:2], f"out={tmp_path}", "overwrite=true"), "is where the source lies")
     refused(capfd, run(*arguments[:2], f"out={tmp_path / 'ckpt.pt'}"), "out: ")
     refused(

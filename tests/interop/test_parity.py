@@ -32,6 +32,7 @@ CASES = {
     "gpt2-untied": ("GPT2", GPT2 | {"tie_word_embeddings": False}),
     "gpt2-exact-gelu": ("GPT2", GPT2 | {"activation_function": "gelu"}),
     "gpt2-narrow-mlp": ("GPT2", GPT2 | {"n_inner": 40, "layer_norm_epsilon": 1e-3}),
+    "gpt2-without-biases": ("GPT2", GPT2),  # zeros there, none here
     "llama": ("Llama", LLAMA),
     "llama-gqa": ("Llama", LLAMA | {"num_key_value_heads": 2}),
     "llama-mqa-tied": ("Llama", LLAMA | {"num_key_value_heads": 1, "tie_word_embeddings": True}),
@@ -66,6 +67,10 @@ def pair(request, tmp_path_factory):
     """Theirs, ours, and the folder that theirs was saved in."""
     theirs = hugging_face_model(*CASES[request.param])
     folder = tmp_path_factory.mktemp("theirs")
+    if request.param == "gpt2-without-biases":
+        with torch.no_grad():
+            [parameter.zero_() for name, parameter in theirs.named_parameters() if name.endswith("bias")]
+        theirs.config.nanolit = {"fields": {"bias": False}}
     theirs.save_pretrained(folder)
     return theirs, load_model(folder), folder
 
@@ -98,6 +103,8 @@ def test_gradients_of_the_loss_are_equal(pair):
     expected = {name: p.grad for name, p in theirs.named_parameters()}
     assert gradients.specs.keys() == expected.keys()
     for name, gradient in expected.items():
+        if name.endswith("bias") and not ours.config.bias and theirs.config.model_type == "gpt2":
+            continue  # theirs would learn it, ours has none
         torch.testing.assert_close(gradients.get(name), gradient, rtol=0, atol=1e-4)
 
 
@@ -127,8 +134,24 @@ def test_greedy_text_is_equal_token_by_token(pair, use_cache):
     assert len(set(found)) > 3, "a text that repeats itself shows little"
 
 
-def test_every_family_and_switch_is_among_the_cases():
-    assert {getattr(transformers, f"{family}Config").model_type for family, _ in CASES.values()} == set(FAMILIES)
+SWITCHES = {
+    "gpt2": ("bias", "tie_embeddings", "mlp", "mlp_hidden"),
+    "llama": ("grouped", "tie_embeddings", "attention_bias", "mlp_bias", "head_width", "rope_base", "rope_scaling"),
+    "nanochat": ("grouped", "tie_embeddings", "attention_bias", "softcap", "mlp"),
+}
+
+
+def test_every_family_and_each_of_its_switches_is_among_the_cases():
+    seen = {(family, switch): set() for family, switches in SWITCHES.items() for switch in switches}
+    for name, (family, settings) in CASES.items():
+        told = getattr(transformers, f"{family}Config")(**settings)
+        config = FAMILIES[told.model_type].read(told.to_dict())
+        values = vars(config) | {"grouped": config.n_kv_heads < config.n_head}
+        values |= {"bias": False} if name == "gpt2-without-biases" else {}
+        for switch in SWITCHES[told.model_type]:
+            seen[told.model_type, switch].add(values[switch])
+    assert all(len(values) > 1 for values in seen.values()), seen
+    assert {family for family, _ in seen} == set(FAMILIES)
 
 
 # What only our side has

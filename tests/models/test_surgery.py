@@ -61,7 +61,7 @@ def test_short_windows_stay_as_long_when_positions_are_cut():
     """Their length would else follow block_size: a quarter of it."""
     model = GPT(replace(TINY, position="rope", block_size=600, window_pattern="S")).eval()
     cropped = crop_block_size(model, 300)
-    assert [cropped.config.layer_window(layer) for layer in range(3)] == [256, 256, None]
+    assert [cropped.config.layer_window(layer) for layer in range(3)] == [257, 257, None]
     assert torch.equal(cropped(ids(300)), model(ids(300)))
 
 

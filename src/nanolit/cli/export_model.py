@@ -26,8 +26,8 @@ generation_config.json; gguf is one file, NAME.gguf, for llama.cpp and its relat
 that the format cannot say is refused, with the settings that are in the way.
 
 dtype= is float32, bfloat16 or float16; without it the weights stay as they are. Files of hf larger than max_shard_gb=
-are split. name= names the model, otherwise DIR does. tokenizer=none leaves the tokenizer out, where gguf cannot say it.
-A DIR that holds a model is replaced with overwrite=true only.
+are split. name= names the gguf file, otherwise DIR does. tokenizer=none leaves the tokenizer out, where gguf cannot say
+it. A DIR that holds a model, and nothing else, is replaced with overwrite=true only.
 """
 
 
@@ -47,6 +47,8 @@ class ExportConfig:
         wrong = [word for word in self.to if word not in FORMATS]
         if wrong or not self.to or len(set(self.to)) < len(self.to):
             raise ValueError(f"to: got {', '.join(self.to) or 'nothing'}, allowed are hf, gguf, or both, to=[hf,gguf]")
+        if self.name is not None and "gguf" not in self.to:
+            raise ValueError("name: names the file of to=gguf, and to=hf writes none; leave it out")
         if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
             raise ValueError(f"name: got {self.name!r}, must be usable as the name of a file")
 

@@ -67,6 +67,8 @@ def run(config: ImportConfig) -> int:
 
     path = Path(config.source).expanduser()
     path = path if path.exists() else locate(config.source, "source")
+    if (path / "config.yaml").is_file() and (path / "model").is_dir():
+        path = path / "model"  # of a run
     out = check_out(config.out, config.overwrite, path)
     source = open_source(path, config.step)
     architecture = check_type(source.path) if source.config is None else None

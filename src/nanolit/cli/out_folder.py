@@ -1,5 +1,6 @@
 """Where `nanolit import` and `nanolit export` write, what they write in, and what they say of it afterwards."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +10,11 @@ if TYPE_CHECKING:
 
     from nanolit.models.tensor_files import Tensors
 
+# What a model folder is made of, by us or by transformers.
+WRITTEN = re.compile(
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|chat_template\.jinja"
+    r"|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|.+\.gguf"
+)
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -25,10 +31,10 @@ def check_out(out: str, overwrite: bool, source: Path) -> Path:
         raise ValueError(f"out: {shown} is where the source lies ({source}); choose another folder")
     if path.exists() and not path.is_dir():
         raise ValueError(f"out: {shown} is a file; choose a folder")
-    if path.is_dir() and (names := sorted(entry.name for entry in path.iterdir())):
-        is_model = any(name == "config.json" or name.endswith(".gguf") for name in names)
-        if not is_model:
-            raise ValueError(f"out: {shown} holds other things than a model ({', '.join(names[:3])}); choose another")
+    if path.is_dir() and (entries := sorted(path.iterdir())):
+        others = [entry.name for entry in entries if not (entry.is_file() and WRITTEN.fullmatch(entry.name))]
+        if others:  # replacing the folder would delete them
+            raise ValueError(f"out: {shown} holds other things than a model ({', '.join(others[:3])}); choose another")
         if not overwrite:
             raise ValueError(f"out: {shown} holds a model already; choose another folder, or say overwrite=true")
     return path

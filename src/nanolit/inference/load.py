@@ -35,7 +35,10 @@ def model_directory(path: Path | str, setting: str = "model") -> Path:
     if not path.exists():
         raise ValueError(f"{setting}: {path} does not exist; give a run folder or a model directory")
     if not path.is_dir():
-        raise ValueError(f"{setting}: {path} is a file; give the folder that it lies in")
+        raise ValueError(
+            f"{setting}: {path} is a file; give the folder that it lies in, or, if it is a checkpoint of other code, "
+            f"what nanolit import source={path} out=DIR makes of it"
+        )
     for folder in (path, path / "model"):
         if (folder / CONFIG).is_file():
             return folder

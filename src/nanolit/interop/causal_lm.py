@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import nanolit
 from nanolit.interop import hub
+from nanolit.interop.foreign import check_type
 from nanolit.interop.packages import need
 from nanolit.interop.token_cache import TokenCache
 from nanolit.models.config import GPTConfig
@@ -81,6 +82,7 @@ class CausalLM(nn.Module):
     def load(cls, folder: Path, dtype: torch.dtype | None = None, block_size: int | None = None) -> "CausalLM":
         """The model in a folder that transformers wrote; every tensor must be there, and no other."""
         transformers = _transformers()
+        check_type(folder)
         from safetensors import SafetensorError
 
         try:

@@ -63,7 +63,7 @@ class GPTConfig:
     window_pattern: str | None = (
         None  # "SSSL", repeated over the layers: S sees only `window` tokens, L and the last all
     )
-    window: int | None = None  # tokens, the present one included; None: a quarter of block_size, rounded up to 128
+    window: int | None = None  # tokens; None: the present one and a quarter of block_size, rounded up to 128
     # Shortcuts, all of nanochat and modded-nanogpt
     layer_scalars: bool = False  # before each block the stream becomes a * stream + b * embedding, a and b learned
     value_embeddings: bool = (
@@ -169,4 +169,4 @@ class GPTConfig:
 
     @property
     def short_window(self) -> int:
-        return self.window or -(-self.block_size // (4 * 128)) * 128
+        return self.window or -(-self.block_size // (4 * 128)) * 128 + 1
