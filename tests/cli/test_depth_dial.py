@@ -13,6 +13,7 @@ from nanolit.cli.train import with_defaults
 from nanolit.models.accounting import parameter_counts
 from nanolit.models.config import GPTConfig
 from nanolit.optim.schedules import schedule
+from nanolit.tokenizers.byte import ByteTokenizer
 
 NANOCHAT = "model=nanochat"
 
@@ -132,8 +133,42 @@ def test_the_horizon_can_have_another_ratio_and_counts_the_vocabulary(compose):
     assert small == 20 * (560_988_160 - 2 * 32_768 * 1280) // 524_288
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "n_ids"),
+    [
+        (["tokenizer=byte"], 257),
+        (["tokenizer=gpt2"], 50257),
+        (["tokenizer=cl100k"], 100277),
+        (["tokenizer=cl100k", "tokenizer.name=o200k_base"], 200019),
+        (["tokenizer=byte", "model.vocab_size=300"], 300),
+        (["tokenizer=byte", "+model.vocab_multiple=64"], 320),
+        (["tokenizer=char", "data.append_eot=false", "model.vocab_size=100"], 100),
+    ],
+)
+def test_the_horizon_counts_the_ids_of_the_tokenizer_that_is_asked_for(compose, tokenizer, n_ids):
+    config = compose(NANOCHAT, "model.depth=2", "model.block_size=64", "batch_size=4", *tokenizer)
+    n_parameters = 2 * 12 * 128**2 + 2 * n_ids * 128
+    assert config["trainer"]["max_steps"] == 20 * n_parameters // 256
+    assert ", 20.0 a parameter" in "\n".join(depth_dial.table(config, n_parameters))
+
+
+def test_the_horizon_counts_the_ids_of_a_tokenizer_in_a_folder(compose, tmp_path):
+    from tokenizers import Tokenizer
+
+    ByteTokenizer().save(tmp_path / "tokenizer")
+    larger = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    larger.add_special_tokens(["<|user|>"])
+    larger.save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    folder = ["tokenizer=folder", f"tokenizer.path={tmp_path}"]
+    config = compose(NANOCHAT, "model.depth=2", "model.block_size=64", "batch_size=4", *folder)
+    assert config["trainer"]["max_steps"] == 20 * (2 * 12 * 128**2 + 2 * 258 * 128) // 256
+
+
 def test_the_later_features_have_nanochats_attention_scale(compose):
-    model = compose("experiment=nanochat", "model=nanochat_2026")["model"]
+    config = compose("model=nanochat_2026")
+    assert config == compose("experiment=nanochat", "model=nanochat_2026")
+    model = config["model"]
+    assert config["by_depth"] and "not derived" not in "".join(depth_dial.table(config, 10)) and model["smear"]
     assert model["attention_scale"] == pytest.approx(1.2 * 1.2 / 128**0.5, rel=1e-12)
 
 
@@ -156,6 +191,11 @@ def test_the_table_tells_what_follows(compose):
         (["model=nanochat", "model.wdth=3"], "model.wdth: no such setting"),
         (["model=gpt2_124m", "model.depth=4"], "model.depth=4: this model has no such dial; give model.n_layer"),
         (["model=gpt2_124m", "optimizer=nanochat", "++model.depth=4"], "model.depth=4: this model has no such dial"),
+        (
+            ["model=nanochat", "tokenizer=char"],
+            "tokenizer.kind=char has as many ids as its text will show; give a number",
+        ),
+        (["model=nanochat", "tokenizer=folder", "tokenizer.path=some/where"], "tokenizer.path=some/where is not in a"),
         (["experiment=nanochat", "model=te_llama3"], "trainer.max_steps: follows from the size of our own models only"),
     ],
 )
@@ -172,6 +212,9 @@ def test_a_model_brings_the_experiment_that_is_named_after_it():
         "model=nanochat",
         "data=village",
     ]
+    for model in ("gpt2_124m", "keller_124m", "no_such", "gpt2_124m,nanochat_2026"):
+        assert with_defaults([f"model={model}"]) == [f"model={model}"]
+    assert with_defaults(["model=nanochat_2026"]) == ["experiment=nanochat", "model=nanochat_2026"]
     assert with_defaults(["model=nanochat", "experiment=quick"]) == ["model=nanochat", "experiment=quick"]
 
 

@@ -1,6 +1,7 @@
 """Networks that are not ours, through the whole command: trained, evaluated, sampled, saved, resumed, written with."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,21 @@ def pretrained(tmp_path) -> Path:
     transformers.AutoModelForCausalLM.from_config(settings).save_pretrained(tmp_path / "qwen")
     ByteTokenizer().save(tmp_path / "qwen")
     return tmp_path / "qwen"
+
+
+def test_a_run_goes_on_when_its_beginning_is_gone(small_run, pretrained, tmp_path):
+    from nanolit.tokenizers.byte import ByteTokenizer
+
+    settings = ["train", *small_run, f"init_from={pretrained}", "tokenizer=byte", "model.block_size=16"]
+    transformers.GenerationConfig(temperature=0.5, do_sample=True).save_pretrained(pretrained)
+    ByteTokenizer().save(pretrained)
+    assert main([*settings, f"run_dir={tmp_path / 'whole'}"]) == 0
+    assert main([*settings, f"run_dir={tmp_path / 'run'}", "trainer.max_steps=2"]) == 0
+    shutil.rmtree(pretrained)
+    assert main([*settings, f"run_dir={tmp_path / 'run'}"]) == 0
+    for name in ("model.safetensors", "config.json", "generation_config.json"):
+        ours, theirs = (tmp_path / run / "model" / name for run in ("run", "whole"))
+        assert ours.read_bytes() == theirs.read_bytes(), name
 
 
 def test_fine_tuning_a_family_that_is_not_ours(small_run, pretrained, tmp_path):

@@ -159,6 +159,26 @@ def test_a_model_of_another_family_stays_what_it_is(transformers, tmp_path, capf
     assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "half").dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda t: t.pop("model.norm.weight"), "missing: {'model.norm.weight'}"),
+        (lambda t: t.update(surprise=torch.ones(2)), "unexpected: {'surprise'}"),
+        (
+            lambda t: t.update({"model.norm.weight": torch.ones(3)}),
+            "mismatched: {('model.norm.weight', torch.Size([3])",
+        ),
+    ],
+)
+def test_a_model_of_another_family_must_be_whole(transformers, tmp_path, capfd, edit, told):
+    save_theirs(transformers, tmp_path / "theirs", "Qwen3", head_dim=8, tie_word_embeddings=True)
+    assert run(f"source={tmp_path / 'theirs'}", f"out={tmp_path / 'whole'}") == 0
+    change_weights(tmp_path / "theirs", edit)
+    capfd.readouterr()
+    refused(capfd, run(f"source={tmp_path / 'theirs'}", f"out={tmp_path / 'out'}"), "do not fit its config.json", told)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_name_on_the_hub(transformers, tmp_path, monkeypatch, capfd):
     theirs = save_theirs(transformers, tmp_path / "snapshot")
     monkeypatch.setattr("nanolit.interop.hub.snapshot", {"gpt2-xl": tmp_path / "snapshot"}.__getitem__)
@@ -361,6 +381,26 @@ WRONG = {
     "bin without a tensor": (
         in_bins(lambda f: torch.save({"a": torch.ones(1)}, f / "pytorch_model-00003-of-00003.bin")),
         ["no file holds transformer.", "although pytorch_model.bin.index.json says so"],
+    ),
+    "bin of a list": (
+        in_bins(lambda f: torch.save([1], f / "pytorch_model-00003-of-00003.bin")),
+        ["pytorch_model-00003-of-00003.bin: holds no tensors by name"],
+    ),
+    "index of numbers": (
+        in_bins(lambda f: (f / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": 5}}')),
+        ["pytorch_model.bin.index.json: weight_map.a: got 5"],
+    ),
+    "generation of a list": (
+        lambda f: (f / "generation_config.json").write_text("[1]"),
+        ["generation_config.json: holds a list, expected settings"],
+    ),
+    "generation without lists": (
+        lambda f: (f / "generation_config.json").write_text('{"suppress_tokens": 5}'),
+        ["generation_config.json: suppress_tokens: got 5, expected a list of ids"],
+    ),
+    "model_type of a list": (
+        lambda f: change(f / "config.json", lambda c: c.update(model_type=["llama"])),
+        ["config.json: model_type: got ['llama'], expected a name"],
     ),
     "index of nothing": (
         in_bins(lambda f: (f / "pytorch_model.bin.index.json").write_text("{}")),

@@ -1,6 +1,7 @@
 """Training from weights: what may be changed, what must agree, and that a run goes on from where it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,14 +86,16 @@ def test_weights_bring_a_recipe_and_their_architecture():
 )
 def test_a_tokenizer_made_from_the_text_gives_way_to_the_models_own(kind, overrides, own):
     config = {"init_from": "gpt2-xl", "tokenizer": {"kind": kind}}
-    found = with_own_tokenizer(config, overrides)["tokenizer"]
+    found = with_own_tokenizer(config, overrides, {})["tokenizer"]
     assert found == ({"kind": "folder", "path": "gpt2-xl"} if own else {"kind": kind})
 
 
 def test_weights_without_a_tokenizer_cannot_give_one(gpt2):
     (gpt2 / "tokenizer.json").unlink()
     config = {"init_from": str(gpt2), "tokenizer": {"kind": "char"}}
-    assert with_own_tokenizer(config, []) == config
+    assert with_own_tokenizer(config, [], {}) == config
+    gone = config | {"init_from": "a/folder/that/is/gone"}
+    assert with_own_tokenizer(gone, [], gone) == gone, "a run goes on with the tokenizer that it began with"
 
 
 # A run
@@ -151,6 +154,35 @@ def test_interrupted_and_resumed_is_bit_equal(train, gpt2, tmp_path):
     keys = ("step", "train/loss", "val/loss", "optim/grad_norm")
     curves = [[{k: r.get(k) for k in keys} for r in metrics(tmp_path / run)] for run in ("run", "whole")]
     assert [r for r in curves[0] if r["train/loss"]] == [r for r in curves[1] if r["train/loss"]]
+
+
+@pytest.mark.parametrize("has_tokenizer", [True, False])
+def test_a_run_goes_on_when_its_beginning_is_gone(train, gpt2, tmp_path, has_tokenizer):
+    """With the weights goes the folder that tokenizer.path names."""
+    settings = [f"init_from={gpt2}", "model.dropout=0.2", "model.block_size=16", "trainer.max_steps=4"]
+    if not has_tokenizer:
+        (gpt2 / "tokenizer.json").unlink()
+        settings += ["tokenizer=bpe", "tokenizer.vocab_size=270", "resize_vocabulary=true"]
+    assert train(*settings, run_dir=tmp_path / "whole") == 0
+    assert train(*settings, "trainer.max_steps=2") == 0
+    before = json.loads((tmp_path / "run" / "environment.json").read_text())["init_from"]
+    shutil.rmtree(gpt2)
+    assert train(*settings) == 0
+    assert before == json.loads((tmp_path / "run" / "environment.json").read_text())["init_from"]
+    ours, theirs = ((tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("run", "whole"))
+    assert ours == theirs
+    losses = [[r["train/loss"] for r in metrics(tmp_path / run) if "train/loss" in r] for run in ("run", "whole")]
+    assert losses[0] == losses[1]
+    told = (tmp_path / "run" / "run.log").read_text()
+    assert told.count("has no tokenizer.json") == (0 if has_tokenizer else 1), "once, at the start"
+
+
+def test_without_a_checkpoint_the_beginning_is_needed(train, gpt2, tmp_path, capfd):
+    assert train(f"init_from={gpt2}", "trainer.max_steps=2") == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.rmtree(gpt2)
+    assert train(f"init_from={gpt2}") == 2
+    assert f"init_from: {gpt2} does not exist" in capfd.readouterr().err
 
 
 def test_a_run_does_not_go_on_from_other_weights(train, gpt2, tmp_path, capfd):

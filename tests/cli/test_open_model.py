@@ -1,5 +1,6 @@
 """Whatever a user names as a model: found, recognised, opened; and one line where that cannot be."""
 
+import io
 import json
 
 import pytest
@@ -112,3 +113,17 @@ def test_an_unknown_type_without_transformers_names_the_package(folder, monkeypa
     assert main(["generate", f"model={folder}", "prompt=a"]) == 2
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert "needs the package transformers: pip install 'nanolit[hf]'" in line
+
+
+def test_code_that_lies_beside_weights_is_never_run(tmp_path, monkeypatch):
+    """transformers asks on the terminal whether it should, and takes a y for an answer."""
+    pytest.importorskip("transformers")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\n"))
+    about = {"model_type": "mything", "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\nclass M: pass\n")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    ByteTokenizer().save(tmp_path)
+    with pytest.raises(ValueError, match="brings code of its own"):
+        open_model(tmp_path, "cpu")
+    assert not (tmp_path / "ran").exists()

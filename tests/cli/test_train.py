@@ -63,7 +63,7 @@ def test_a_run_folder_explains_itself(run):
     assert Path(data["folder"]).is_dir()
     assert len((run / "command.txt").read_text().splitlines()) == 1
     assert "tokenizer=byte" in (run / "command.txt").read_text()
-    assert "training:" in (run / "run.log").read_text()
+    assert "training new weights:" in (run / "run.log").read_text()
     assert {path.name for path in (run / "model").iterdir()} == {
         *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     }
@@ -140,7 +140,7 @@ def test_multirun_makes_a_folder_for_each_job_and_no_other(tmp_path, monkeypatch
         models.add((folder / "model" / "model.safetensors").read_bytes())
         ids.add(json.loads((folder / "environment.json").read_text())["run_id"])
         assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
-        assert sum("training:" in line for line in (folder / "run.log").read_text().splitlines()) == 1
+        assert sum("training new weights:" in line for line in (folder / "run.log").read_text().splitlines()) == 1
     assert rates == {0.01, 0.02, 0.04}
     assert len(models) == len(ids) == 3
 

@@ -82,6 +82,7 @@ MISTAKES = {
     "version": (lambda p: spoiled(p, 1, 1), "is version 1 of llm.c's format; nanolit reads 3 (float32) and 5"),
     "heads": (lambda p: spoiled(p, 5, 5), "model.n_embd: got 32, must be a multiple of model.n_head=5"),
     "no layers": (lambda p: spoiled(p, 4, 0), "model.n_layer: got 0"),
+    "layers without end": (lambda p: spoiled(p, 4, 2**31 - 1), "bytes, its header asks for"),
     "layers": (lambda p: spoiled(p, 4, 4), "bytes, its header asks for"),
     "fewer rows than ids": (lambda p: spoiled(p, 7, 60), "bytes, its header asks for"),
     "no rows": (lambda p: spoiled(p, 7, 0), "bytes, its header asks for"),

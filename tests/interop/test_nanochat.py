@@ -209,6 +209,25 @@ def test_each_mistake_is_one_line_with_the_file(tmp_path, name):
     assert message in str(error.value) and "\n" not in str(error.value) and "_021400" in str(error.value)
 
 
+DAMAGED = [
+    *({"n_head": 0}, {"n_embd": "48"}, {"sequence_len": None}, {"sequence_len": "300"}, {"n_layer": 10**9}),
+    *({"window_pattern": "XYZ"}, {"window_pattern": 5}, {"n_embd": [48]}, {"vocab_size": None}),
+    *({"transformer.wte.weight": torch.tensor(1.0)}, {"transformer.h.1.attn.ve_gate.weight": torch.tensor(1.0)}),
+]
+
+
+@pytest.mark.parametrize("values", DAMAGED, ids=str)
+@pytest.mark.parametrize("is_present", [True, False])
+def test_damaged_values_are_one_line_at_once(tmp_path, values, is_present):
+    told = PRESENT if is_present else SIZES
+    state = checkpoint(told, is_present)
+    is_tensor = isinstance(next(iter(values.values())), torch.Tensor)
+    save(tmp_path / "d4", state | values if is_tensor else state, told if is_tensor else told | values)
+    with pytest.raises(ValueError) as error:
+        open_source(tmp_path / "d4")
+    assert str(tmp_path / "d4") in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_folder_without_descriptions_and_a_description_of_nothing(tmp_path):
     save(tmp_path / "d4", checkpoint(SIZES, False), SIZES)
     (tmp_path / "d4" / "meta_021400.json").write_text("{}")

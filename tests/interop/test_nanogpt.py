@@ -110,6 +110,29 @@ MISTAKES = {
     "wrong-size": (lambda c: c["model_args"].update(n_head=5), "model.n_embd: got 32"),
     "wrong-type": (lambda c: c["model_args"].update(n_head="4"), "model_args.n_head: got '4' (str), expected int"),
     "no-tensor": (lambda c: c["model"].update(a=3), "a is no tensor (int)"),
+    "all-layers": (lambda c: c["model_args"].update(n_layer=10**9), "1000000000 layers are said, 2"),
+    "tensor-size": (lambda c: c["model_args"].update(n_head=torch.ones(90)), "model_args.n_head: got tensor"),
+    "optimizer": (lambda c: c.update(optimizer="Adam"), "optimizer: is none of PyTorch's states"),
+    "groups": (lambda c: c.update(optimizer={"param_groups": [1, 2]}), "optimizer: is none of PyTorch's states"),
+    "step-tensor": (lambda c: c.update(iter_num=torch.ones(1)), "iter_num: got a Tensor, expected an integer"),
+    "step-set": (lambda c: c.update(iter_num={1}), "iter_num: got a set"),
+    "loss-text": (lambda c: c.update(best_val_loss="good"), "best_val_loss: got a str, expected one number"),
+    "loss-vector": (lambda c: c.update(best_val_loss=torch.ones(2)), "best_val_loss: got a Tensor"),
+    "complex": (
+        lambda c: c["model"].update(a=torch.ones(2, dtype=torch.complex64)),
+        "a is no plain tensor (strided, c",
+    ),
+    "sparse": (lambda c: c["model"].update(a=torch.eye(2).to_sparse()), "a is no plain tensor (sparse_coo"),
+    "meta": (
+        lambda c: c["model"].update(a=torch.ones(2, device="meta")),
+        "a is no plain tensor (strided, float32, meta",
+    ),
+    "quantized": (
+        lambda c: c["model"].update(a=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
+        "a is no plain tensor (strided, qint8",
+    ),
+    "int64": (lambda c: c["model"].update({"transformer.ln_f.weight": torch.arange(32)}), "is int64, a floating type"),
+    "twice": (lambda c: c["model"].update({"_orig_mod.transformer.ln_f.weight": torch.ones(32)}), "are the same name"),
     "no-tensors": (lambda c: c.update(model={}), "holds no tensors by name"),
 }
 
@@ -123,6 +146,18 @@ def test_each_mistake_is_one_line_with_the_file(nanogpt_checkpoint, tmp_path, na
     with pytest.raises(ValueError) as error:
         open_source(tmp_path / "ckpt.pt")
     assert told in str(error.value) and "\n" not in str(error.value) and str(tmp_path / "ckpt.pt") in str(error.value)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_file_cut_short_anywhere_is_one_line(nanogpt_checkpoint, tmp_path, is_zip):
+    path = tmp_path / "ckpt.pt"
+    torch.save(nanogpt_checkpoint(), path, _use_new_zipfile_serialization=is_zip)
+    whole = path.read_bytes()
+    for i in range(20):
+        path.write_bytes(whole[: 5 + i * (len(whole) - 6) // 19])
+        with pytest.raises(ValueError, match="not a whole PyTorch file") as error:
+            open_source(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_checkpoint_saved_on_a_gpu_is_read_without_one(nanogpt_checkpoint, tmp_path):

@@ -189,8 +189,48 @@ MISTAKES = {
     ),
     "no-width": (LLAMA, lambda f: change_config(f, hidden_size=None), "config.json (written by nanolit 0.1.0, this is"),
     "text-for-a-number": (LLAMA, lambda f: change_config(f, num_hidden_layers="two"), "n_layer: got 'two' (str)"),
+    "int64": (
+        GPT2,
+        lambda f: change_weights(f, lambda t: t.update({"transformer.ln_f.weight": torch.ones(32, dtype=torch.int64)})),
+        "transformer.ln_f.weight is int64, a floating type expected",
+    ),
+    "no-version": (
+        LLAMA,
+        lambda f: change_config(f, hidden_size=None, nanolit={"step": 3}),
+        "config.json: hidden_size",
+    ),
+    "index-of-numbers": (
+        GPT2,
+        lambda f: (
+            (f / "model.safetensors").unlink(),
+            (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": 5}}'),
+        ),
+        "model.safetensors.index.json: weight_map.a: got 5, expected the name of a file",
+    ),
     "unknown-family": (GPT2, lambda f: change_config(f, model_type="mamba"), "model_type is 'mamba'"),
 }
+
+
+DEEP = {"num_hidden_layers": 10**9, "nanolit": {}}
+MISTYPED = [
+    *((config, {"rope_parameters": value}) for config in (LLAMA, NANOCHAT) for value in (5, "llama3", [1])),
+    *((LLAMA, {"rope_scaling": 5}), (LLAMA, {"hidden_act": [1]}), (NANOCHAT, {"hidden_act": {"a": 1}})),
+    *((LLAMA, {"rope_parameters": {"rope_type": [1]}}), (LLAMA, {"head_dim": "a"}), (LLAMA, {"head_dim": [1]})),
+    *((GPT2, {"activation_function": ["x"]}), (GPT2, {"model_type": ["llama"]}), (GPT2, {"model_type": 5})),
+    *((NANOCHAT, {"final_logit_softcapping": "a"}), (LLAMA, {"mlp_bias": "a"}), (GPT2, {"nanolit": {"fields": [1]}})),
+    *((GPT2, {"nanolit": value}) for value in (5, "hi", [1])),
+    *((LLAMA, DEEP), (NANOCHAT, DEEP), (GPT2, {"n_layer": 10**9, "nanolit": {}})),
+    (dataclasses.replace(GPT2, bigram_rows=9), {"config": {"n_layer": 10**9}}),
+]
+
+
+@pytest.mark.parametrize(("config", "values"), MISTYPED, ids=str)
+def test_a_damaged_config_is_one_line_at_once(tmp_path, config, values):
+    save_model(tmp_path, GPT(config))
+    change_config(tmp_path, **values)
+    with pytest.raises(ValueError) as error:
+        load_model(tmp_path)
+    assert type(error.value) is ValueError and "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -75,7 +75,7 @@ def test_a_schedule_pickles_and_drives_lambda_lr() -> None:
         ({"warmup_steps": -1}, "warmup_steps"),
         ({"min_ratio": 1.5}, "min_ratio"),
         ({"kind": "wsd", "cooldown_fraction": -0.1}, "cooldown_fraction"),
-        ({"warmup_steps": 10, "decay_steps": 10}, "decay_steps"),
+        ({"warmup_steps": 10, "decay_steps": 10}, "warmup_steps"),
     ],
 )
 def test_impossible_numbers_name_the_setting(config: dict[str, Any], key: str) -> None:

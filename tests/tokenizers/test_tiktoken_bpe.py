@@ -4,7 +4,7 @@ import tiktoken
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nanolit.tokenizers.tiktoken_bpe import FILES, TiktokenTokenizer
+from nanolit.tokenizers.tiktoken_bpe import FILES, N_IDS, TiktokenTokenizer
 
 WORDS = [
     " the",
@@ -37,6 +37,7 @@ def test_ids_equal_tiktokens_and_hugging_faces(name, tiktoken_cache):
     if hugging_face is not None:
         hugging_face.encode_special_tokens = True  # its own default reads special tokens out of plain text
     assert (ours.vocab_size, ours.eot_id) == (theirs.n_vocab, theirs.eot_token)
+    assert ours.vocab_size == N_IDS[name]
 
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(TEXTS)

@@ -54,20 +54,29 @@ def batch_size(tokens: int, block_size: int) -> int:
 def steps(tokens_per_parameter: float, *, _root_: Any) -> int:
     """Optimizer steps that see so many tokens for each parameter, tables and all.
 
-    Before there is a tokenizer, the vocabulary is the one asked for, or else GPT-2's.
+    The vocabulary is the one that the tokenizer will have, as far as that is known before it has read a text.
     """
     from omegaconf import OmegaConf
 
     from nanolit.models.accounting import parameter_counts
     from nanolit.models.config import GPTConfig
     from nanolit.runtime.typed import build
+    from nanolit.tokenizers.directory import TokenizerConfig, size_before_text
 
     model: Any = OmegaConf.to_container(_root_.model, resolve=True)
     if "n_layer" not in model or "_target_" in model:
         raise ValueError("trainer.max_steps: follows from the size of our own models only; give a number of steps")
-    asked = OmegaConf.select(_root_, "tokenizer.vocab_size")
-    if asked is not None:
-        model.setdefault("vocab_size", asked)
+    if "vocab_size" not in model:
+        section: Any = OmegaConf.to_container(_root_.tokenizer, resolve=True)
+        tokenizer = build(TokenizerConfig, section, "tokenizer")
+        n_ids = size_before_text(tokenizer)
+        if n_ids is None:
+            what = f"tokenizer.path={tokenizer.path}" if tokenizer.path else f"tokenizer.kind={tokenizer.kind}"
+            why = "is not in a folder here" if tokenizer.path else "has as many ids as its text will show"
+            raise ValueError(
+                f"trainer.max_steps: follows from the size of the model, and {what} {why}; give a number of steps"
+            )
+        model["vocab_size"] = n_ids
     config = build(GPTConfig, without_dial(model), "model")
     tokens = int(tokens_per_parameter * parameter_counts(config)["total"])
     return max(1, tokens // (_whole("batch_size", _root_.batch_size) * config.block_size))

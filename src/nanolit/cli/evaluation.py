@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nanolit.cli.eval import EvalConfig
+from nanolit.cli.hydra_app import job_overrides
 from nanolit.cli.open_model import hashes, locate, open_model
 from nanolit.cli.run_folder import installed_versions
 from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
@@ -68,23 +69,37 @@ class Evaluation:
         return 0
 
     def prepare_data(self, model: Path) -> Prepared:
-        """The text in the model's tokens. It is never made into other tokens than the settings say: that may take
-        hours, and would be another data set than the one that was named.
+        """The text in the model's tokens. A tokenizer that a recipe makes from its text gives way to the model's own;
+        one that is named, or that a recipe fetches, must be the same: other tokens would be another data set.
         """
         wanted = load_tokenizer(model)
+        is_named = any(override.lstrip("+").startswith("tokenizer") for override in job_overrides())
 
         def accept(found: Tokenizer) -> None:
             if found.fingerprint != wanted.fingerprint:
-                raise ValueError(
+                raise OtherTokens(
                     f"tokenizer: data.name={self.data.name} is in tokens of a tokenizer of kind {found.kind} "
                     f"({found.vocab_size} ids, fingerprint {found.fingerprint[:12]}), {self.source} reads those of "
                     f"another ({wanted.kind}, {wanted.vocab_size} ids, {wanted.fingerprint[:12]}); give the settings "
                     f"that its data had, or tokenizer=folder tokenizer.path={model}"
                 )
 
-        prepared = Prepared.open(prepare(self.data, self.tokenizer, self.data_root, accept=accept))
-        accept(prepared.tokenizer)
-        return prepared
+        def open_prepared(tokenizer: TokenizerConfig) -> Prepared:
+            prepared = Prepared.open(prepare(self.data, tokenizer, self.data_root, accept=accept))
+            accept(prepared.tokenizer)
+            return prepared
+
+        try:
+            return open_prepared(self.tokenizer)
+        except OtherTokens:
+            if is_named or self.tokenizer.kind not in ("bpe", "char"):
+                raise
+            log.info("tokenizer: that of model=%s", self.source)
+            return open_prepared(TokenizerConfig(kind="folder", path=str(model)))
+
+
+class OtherTokens(ValueError):
+    """The data is in the tokens of another tokenizer than the model's."""
 
 
 def model_source(model: dict[str, Any]) -> str:

@@ -221,6 +221,11 @@ def tell(
     step = f" of step {source.about['step']}" if "step" in source.about and source.kind != "nanolit model" else ""
     what = f"{source.kind}{step} -> {architecture}, {n_parameters:,} parameters"
     training = f"python train.py init_from={config.out} data=text data.source=FOLDER"
+    if tokenizer is not None and tokenizer.eot_id is None:
+        training += " data.append_eot=false"
+    if tokenizer is not None and source.config is not None and tokenizer.vocab_size < source.config.vocab_size:
+        idle = source.config.vocab_size - tokenizer.vocab_size
+        notes.append(f"{idle:,} of its {source.config.vocab_size:,} ids stand for no token of this tokenizer")
     if tokenizer is None:
         notes.append("without a tokenizer it takes and gives token ids only")
         following = [f"{training} tokenizer=NAME"]

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nanolit.models.gpt import GPT
 from nanolit.models.network import Network
 from nanolit.models.surgery import MAY_CHANGE, adapted, resize_vocabulary
 from nanolit.optim.build import EMBEDDING, HEAD, MuonConfig, OptimizerConfig, build_optimizer
+from nanolit.runtime.typed import build
 from nanolit.tokenizers.directory import load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -81,6 +82,27 @@ def make_network(
     return _with_room(network, vocab_size, setting, may_grow).train()
 
 
+def architecture(network: Network) -> dict[str, Any] | None:
+    """What `restored` makes the same network of, as plain JSON; None of a network that cannot say it."""
+    if isinstance(network, GPT):
+        return {"kind": "gpt", "config": asdict(network.config)}
+    told = getattr(network, "architecture", None)
+    return {"kind": "transformers", **told()} if told else None
+
+
+def restored(architecture: dict[str, Any], model: Model, vocab_size: int) -> Network:
+    """The network of a run that goes on, for its checkpoint to fill: what it began with need not be there any more."""
+    given = model.given if isinstance(model, PretrainedModel) else {}
+    if architecture["kind"] == "gpt":
+        config = build(GPTConfig, architecture["config"], "model")
+        network: Any = adapted(GPT(config), {name: given[name] for name in MAY_CHANGE if name in given})
+    else:
+        from nanolit.interop.causal_lm import CausalLM
+
+        network = CausalLM.from_architecture(architecture)
+    return _with_room(network, vocab_size, "init_from", may_grow=False).train()
+
+
 def _pretrained(model: PretrainedModel, folder: Path) -> Network:
     if not is_foreign(folder):
         start = load_model(folder, dtype=torch.float32)
@@ -132,7 +154,7 @@ def saver(network: Network) -> Callable[[Path, Any, dict[str, Any]], None]:
 def describe(network: Network, device: torch.device, dtype: torch.dtype) -> list[str]:
     """Before training: what computes attention, and who will be able to open the model."""
     if not isinstance(network, GPT):
-        return [f"model: {type(network).__name__}; its directory opens in transformers"]
+        return [f"model: {type(getattr(network, 'model', network)).__name__}; its directory opens in transformers"]
     config = network.config
     windows = any(config.layer_window(layer) for layer in range(config.n_layer))
     attention = describe_backend(config.attention, device, windows=windows, dropout_p=config.dropout, dtype=dtype)

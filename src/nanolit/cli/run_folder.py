@@ -78,7 +78,12 @@ class RunFolder:
                 path.unlink()
 
     def write_description(
-        self, config: dict[str, Any], data: dict[str, Any], environment: dict[str, Any], command: str
+        self,
+        config: dict[str, Any],
+        data: dict[str, Any],
+        environment: dict[str, Any],
+        command: str,
+        architecture: dict[str, Any] | None,
     ) -> None:
         import yaml
 
@@ -87,6 +92,8 @@ class RunFolder:
         write_json(self.path / "data.json", data)
         with (self.path / "command.txt").open("a") as file:
             file.write(f"{datetime.now().isoformat(timespec='seconds')}  {command}\n")
+        if architecture is not None:
+            write_json(self.path / "architecture.json", architecture)
         write_json(self.path / "environment.json", environment | {"run_id": self.run_id} | git_state())
 
     @cached_property
@@ -98,6 +105,19 @@ class RunFolder:
         """Where the run was started before; empty for a new one."""
         path = self.path / "environment.json"
         return read_json(path) if path.exists() else {}
+
+    def stored_architecture(self) -> dict[str, Any] | None:
+        """Of a run that began with weights: the network that its checkpoints fit, so that it goes on without them."""
+        path = self.path / "architecture.json"
+        return read_json(path) if path.exists() else None
+
+    def stored_tokenizer(self, section: dict[str, Any]) -> Path | None:
+        """The copy that the data keeps of the tokenizer which the section `tokenizer` described when the run began."""
+        path = self.path / "data.json"
+        if not path.exists() or self.stored_config().get("tokenizer") != section:
+            return None
+        folder = Path(read_json(path)["folder"]) / "tokenizer"
+        return folder if folder.is_dir() else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)

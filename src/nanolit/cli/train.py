@@ -5,6 +5,7 @@ the same command.
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def with_defaults(argv: list[str]) -> list[str]:
     """Whoever names neither an experiment nor a model gets the quick one, whatever else is changed; a model that an
-    experiment is named after brings it along. Weights to begin with bring experiment=finetune and their architecture.
+    experiment is named after brings it along, and so does a model built on that one. Weights to begin with bring
+    experiment=finetune and their architecture.
     """
     from nanolit.cli import hydra_app
 
@@ -57,18 +59,39 @@ def with_defaults(argv: list[str]) -> list[str]:
         return [*(f"{key}={value}" for key, value in brought.items() if key not in named), *argv]
     if "experiment" in named:
         return argv
-    experiment = named.get("model", "quick")
-    return [f"experiment={experiment}", *argv] if experiment in hydra_app.experiments("train") else argv
+    known = hydra_app.experiments("train")
+    experiment = (
+        next((name for name in built_on(named["model"]) if name in known), None) if "model" in named else "quick"
+    )
+    return [f"experiment={experiment}", *argv] if experiment else argv
 
 
-def with_own_tokenizer(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def built_on(model: str) -> Iterator[str]:
+    """The model's preset, the one that its defaults begin with, and so on. What is no preset has none."""
+    import yaml
+
+    from nanolit.cli import hydra_app
+
+    while True:
+        yield model
+        path = hydra_app.config_folder() / "model" / f"{model}.yaml"
+        first = (yaml.safe_load(path.read_text()) or {}).get("defaults", []) if path.is_file() else []
+        if not first or not isinstance(first[0], str) or first[0] == "_self_":
+            return
+        model = first[0]
+
+
+def with_own_tokenizer(config: dict[str, Any], overrides: list[str], before: dict[str, Any]) -> dict[str, Any]:
     """Weights have a tokenizer of their own. It takes the place of one that a data recipe would make from its text, and
     that could never be theirs; one that is named, or that a recipe fetches, stays and must be the same.
+    `before` is what the run began with, if it goes on: the weights may be gone by now.
     """
     source, kind = config.get("init_from"), config["tokenizer"].get("kind")
     is_named = any(override.lstrip("+").startswith("tokenizer") for override in overrides)
     if source is None or is_named or kind not in ("bpe", "char"):
         return config
+    if before.get("init_from") == source:
+        return config | {"tokenizer": before["tokenizer"]}
     folders = [folder for folder in (Path(source), Path(source) / "model") if (folder / "config.json").is_file()]
     if folders and not (folders[0] / "tokenizer.json").is_file():
         return config
@@ -106,7 +129,7 @@ def train(config: dict[str, Any]) -> int:
         from nanolit.cli.hydra_app import job_overrides
         from nanolit.cli.settings import read_settings
 
-        config = with_own_tokenizer(config, job_overrides())
+        config = with_own_tokenizer(config, job_overrides(), folder.stored_config())
         settings = read_settings(config)
         folder.check_config(config, settings.run.force_resume)
         if folder.path.exists() and not folder.path.is_dir():

@@ -17,7 +17,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nanolit.cli import depth_dial
 from nanolit.cli.hydra_app import job_overrides, make
-from nanolit.cli.network import Weights, check_optimizer, describe, is_random, make_network, saver
+from nanolit.cli.network import (
+    Weights,
+    architecture,
+    check_optimizer,
+    describe,
+    is_random,
+    make_network,
+    restored,
+    saver,
+)
 from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment
 from nanolit.cli.settings import Settings
@@ -70,12 +79,16 @@ class TrainingRun:
             return self.tell_result()
         if dist.is_main():
             self.folder.remove_leftovers()
-        weights = Weights.find(settings.run.init_from) if settings.run.init_from else None
+        known = self.folder.stored_architecture() if resume and settings.run.init_from else None
+        weights = Weights.find(settings.run.init_from) if settings.run.init_from and known is None else None
         trainer = self.make_trainer(resume)
         prepared = self.prepare_data(weights)
         pl.seed_everything(settings.run.seed, verbose=False)
         vocab_size, may_grow = prepared.tokenizer.vocab_size, settings.run.resize_vocabulary
-        network = make_network(settings.model, self.config["model"], weights, vocab_size, may_grow)
+        if known is not None:
+            network = restored(known, settings.model, vocab_size)
+        else:
+            network = make_network(settings.model, self.config["model"], weights, vocab_size, may_grow)
         micro_batch_size = self.split_batch(trainer, network.config)
         run = settings.run
         data = PretrainData(
@@ -83,25 +96,39 @@ class TrainingRun:
         )
         module = self.make_module(network, prepared, trainer)
         if dist.is_main():
-            environment = devices.describe() | {"packages": installed_versions(), "variables": read_environment()}
-            if weights:  # hashed once: it says what the run began with
-                environment["init_from"] = self.folder.stored_environment().get("init_from") or weights.describe()
-            config = self.config | {
-                "micro_batch_size": micro_batch_size
-            }  # other processes, and a resume, take this one
-            self.folder.write_description(config, describe_data(prepared), environment, self.command)
+            self.write_description(prepared, network, weights, micro_batch_size)
         return self.fit(trainer, module, data, resume)
+
+    def write_description(
+        self, prepared: Prepared, network: Network, weights: Weights | None, micro_batch_size: int
+    ) -> None:
+        environment = devices.describe() | {"packages": installed_versions(), "variables": read_environment()}
+        if self.settings.run.init_from:  # hashed once: it says what the run began with
+            lineage = self.folder.stored_environment().get("init_from")
+            environment["init_from"] = lineage or (weights and weights.describe())
+        self.folder.write_description(
+            self.config | {"micro_batch_size": micro_batch_size},  # other processes, and a resume, take this one
+            describe_data(prepared),
+            environment,
+            self.command,
+            architecture(network) if self.settings.run.init_from else None,
+        )
 
     def prepare_data(self, weights: Weights | None) -> Prepared:
         settings = self.settings
 
+        accepted: set[str] = set()  # asked before the text is read, and again in case it had been read already
+
         def accept(found: Tokenizer) -> None:
-            if weights:
+            if weights and found.fingerprint not in accepted:
+                accepted.add(found.fingerprint)
                 weights.accept(found, settings.run.resize_vocabulary)
 
         tokenizer = settings.tokenizer
         if tokenizer.path and not Path(tokenizer.path).exists():
-            tokenizer = replace(tokenizer, path=str(locate(tokenizer.path, "tokenizer.path")))  # a name on the hub
+            # A run that goes on has a copy; else it is a name on the hub.
+            kept = self.folder.stored_tokenizer(self.config["tokenizer"])
+            tokenizer = replace(tokenizer, path=str(kept or locate(tokenizer.path, "tokenizer.path")))
         prepared = Prepared.open(prepare(settings.data, tokenizer, settings.data_root, accept=accept))
         accept(prepared.tokenizer)
         if dist.is_main():
@@ -239,7 +266,7 @@ class TrainingRun:
         log.info(
             "%s: %s parameters, %s training tokens, %d x %s tokens a step "
             "(%d process(es) x %d micro-batch(es) x %d), %s on %s",
-            "resuming at step " + str(resume.step) if resume else "training",
+            f"resuming at step {resume.step}" if resume else f"training {self.settings.run.init_from or 'new weights'}",
             f"{n_parameters:,}",
             f"{data.train_windows.n_tokens:,}",
             data.batch_size,

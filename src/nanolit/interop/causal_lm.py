@@ -9,8 +9,8 @@ B batch   T tokens   V rows of the model's vocabulary
 
 import copy
 import inspect
+import json
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import nanolit
 from nanolit.interop import hub
 from nanolit.interop.foreign import check_type
-from nanolit.interop.packages import need
+from nanolit.interop.packages import need, plain_words
 from nanolit.interop.token_cache import TokenCache
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import nll
@@ -58,8 +58,10 @@ def build(
     if block_size is not None and named:
         setattr(settings, named, block_size)  # nothing has been learnt yet, so it may be as long as one likes
     try:
-        with _plain_words():
-            model = transformers.AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
+        with plain_words():
+            model = transformers.AutoModelForCausalLM.from_config(
+                settings, dtype=torch.float32, trust_remote_code=False
+            )
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise
@@ -86,11 +88,12 @@ class CausalLM(nn.Module):
         from safetensors import SafetensorError
 
         try:
-            with _plain_words():
+            with plain_words():
                 model, report = transformers.AutoModelForCausalLM.from_pretrained(
                     folder,
                     dtype=dtype or "auto",
                     local_files_only=True,
+                    trust_remote_code=False,  # said, or it asks, and a "y" would run what lies beside the weights
                     use_safetensors=True,
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # they are in the report, and refused below
@@ -106,6 +109,25 @@ class CausalLM(nn.Module):
         _require_causal(model, str(folder))
         about = read_json(folder / "config.json").get("nanolit") or {}
         return cls(model, block_size or about.get("block_size"))
+
+    def architecture(self) -> dict[str, Any]:
+        """All but the weights, as plain JSON."""
+        about = {"config": self.model.config, "generation": getattr(self.model, "generation_config", None)}
+        plain = {name: json.loads(told.to_json_string(use_diff=False)) for name, told in about.items() if told}
+        return plain | {"block_size": self.config.block_size}
+
+    @classmethod
+    def from_architecture(cls, told: Mapping[str, Any]) -> "CausalLM":
+        """The model that said `told`, with first values at random."""
+        transformers = _transformers()
+        settings = transformers.CONFIG_MAPPING[told["config"]["model_type"]].from_dict(told["config"])
+        with plain_words():
+            model = transformers.AutoModelForCausalLM.from_config(
+                settings, dtype=torch.float32, trust_remote_code=False
+            )
+            if "generation" in told:
+                model.generation_config = transformers.GenerationConfig.from_dict(told["generation"])
+        return cls(model, told["block_size"])
 
     def forward(
         self,
@@ -159,7 +181,7 @@ class CausalLM(nn.Module):
 
         folder, extra = Path(folder), dict(extra or {})
         try:
-            with _plain_words():
+            with plain_words():
                 self.model.save_pretrained(folder)
         except SafetensorError as error:
             raise OSError(f"{folder}: cannot be written ({error})") from error
@@ -288,19 +310,3 @@ def _require_causal(model: Any, where: str) -> None:
 
 def _transformers() -> Any:
     return need("transformers", "model=hf, and models that are none of GPT-2, Llama and nanochat")
-
-
-@contextmanager
-def _plain_words() -> Any:
-    """Its own bars and tables stand between our lines, and we tell what they tell."""
-    from transformers.utils import logging
-
-    level, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if had_bar:
-            logging.enable_progress_bar()

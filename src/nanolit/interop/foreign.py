@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nanolit.interop.packages import need
+from nanolit.interop.packages import need, plain_words
 from nanolit.models.directory import CONFIG
 from nanolit.models.tensor_files import Tensors, write_tensors
 from nanolit.runtime.files import read_json, write_json
@@ -45,6 +45,7 @@ def write_foreign(
     max_shard_bytes: int,
 ) -> None:
     """`source` once more, in safetensors; `extra` goes into config.json as in models/directory.py."""
+    _check_tensors(source, tensors)
     told = {name: value for name, value in read_json(source / CONFIG).items() if name != "auto_map"}
     about = {**(told.pop("nanolit", None) or {}), **extra["nanolit"]}
     if dtype is not None:
@@ -52,3 +53,27 @@ def write_foreign(
         told[key] = str(dtype).removeprefix("torch.")
     write_tensors(folder, tensors.as_dtype(dtype), max_shard_bytes)
     write_json(folder / CONFIG, {**told, **extra, "nanolit": about})
+
+
+def _check_tensors(source: Path, tensors: Tensors) -> None:
+    """All that transformers asks for, and no more, by its own account of which stored name is what. One number stands
+    for every tensor, repeated by a stride of 0, so nothing is read and nothing as large as the model is made.
+    """
+
+    transformers = need("transformers", str(source))
+    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    number = torch.zeros(())
+    state = {name: number.expand(spec.shape) for name, spec in tensors.specs.items()}
+    with plain_words():
+        _, report = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report
+        )
+    problems = [f"{kind.removesuffix('_keys')}: {report[kind]}" for kind in sorted(report) if report[kind]]
+    if problems:
+        told = " ".join("; ".join(problems).split())[:300]
+        raise ValueError(f"{source}: its weights do not fit its {CONFIG}: {told}; copy all files again")

@@ -5,7 +5,7 @@ otherwise than the tokenizer is told in sentences. Kinds that it does not have (
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ from typing import Any
 
 from nanolit.runtime.files import read_json
 from nanolit.tokenizers.bpe import SPLIT_PATTERN
-from nanolit.tokenizers.origin import CONFIG, TOKENIZER
+from nanolit.tokenizers.origin import CONFIG, TOKENIZER, added_of, merges_of
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.tokenizers.tiktoken_bpe import PATTERNS
 
@@ -104,7 +104,7 @@ def describe(content: dict[str, Any]) -> Vocabulary:
         raise ValueError(
             f"tokenizer: llama.cpp reads byte-level BPE and SentencePiece's BPE, and this is {kind}; {REMEDY}"
         )
-    if any(token.get(key) for token in _added(content) for key in ("lstrip", "rstrip", "single_word")):
+    if any(token.get(key) for token in added_of(content) for key in ("lstrip", "rstrip", "single_word")):
         found.notes.append("tokenizer: has tokens that take in the spaces beside them, which they do not in llama.cpp")
     return found
 
@@ -115,7 +115,7 @@ def spellings(content: dict[str, Any], n_rows: int) -> tuple[list[str], list[str
     by_id = {token_id: (token, "NORMAL") for token, token_id in model["vocab"].items()}
     if model.get("byte_fallback"):
         by_id |= {i: (token, "BYTE") for i, (token, _) in by_id.items() if re.fullmatch("<0x[0-9A-F]{2}>", token)}
-    for token in _added(content):
+    for token in added_of(content):
         text = token["content"]
         if model.get("byte_fallback") and not token["special"]:
             text = text.replace(SPACE, " ")  # llama.cpp looks for it in the text as it was given
@@ -126,22 +126,11 @@ def spellings(content: dict[str, Any], n_rows: int) -> tuple[list[str], list[str
     return [token for token, _ in pairs], [kind for _, kind in pairs]
 
 
-def _added(content: dict[str, Any]) -> list[dict[str, Any]]:
-    return content.get("added_tokens") or []
-
-
-def _merges(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The pairs; older files write each as one string."""
-    for merge in content["model"].get("merges") or ():
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        yield left, right
-
-
 # Byte-level BPE
 
 
 def _byte_level(content: dict[str, Any]) -> Vocabulary:
-    found = Vocabulary("gpt2", "default", [f"{left} {right}" for left, right in _merges(content)])
+    found = Vocabulary("gpt2", "default", [f"{left} {right}" for left, right in merges_of(content["model"])])
     if content.get("normalizer"):
         found.notes.append(f"tokenizer: llama.cpp leaves out its normalizer, {content['normalizer'].get('type')}")
     if not found.merges:  # bytes, however a text is cut
@@ -215,8 +204,8 @@ def _scores(content: dict[str, Any]) -> dict[str, float]:
 
     That is the same where all pairs that make a token are listed, and in one place, as in what SentencePiece made.
     """
-    vocabulary, merges = content["model"]["vocab"], list(_merges(content))
-    is_added = {token["content"] for token in _added(content)}
+    vocabulary, merges = content["model"]["vocab"], list(merges_of(content["model"]))
+    is_added = {token["content"] for token in added_of(content)}
     scores: dict[str, float] = {}
     last = ""
     for left, right in merges:
@@ -246,7 +235,7 @@ def _scores(content: dict[str, Any]) -> dict[str, float]:
 def _add_special_ids(
     writer: Any, tokenizer: Tokenizer, content: dict[str, Any], config: dict[str, Any], tokens: list[str]
 ) -> list[str]:
-    ids = content["model"]["vocab"] | {token["content"]: token["id"] for token in _added(content)}
+    ids = content["model"]["vocab"] | {token["content"]: token["id"] for token in added_of(content)}
     told = {key: config.get(f"{key}_token") for key in ("bos", "pad", "unk")}
     named = {key: ids.get(name["content"] if isinstance(name, dict) else name) for key, name in told.items() if name}
     end = tokenizer.eot_id

@@ -65,7 +65,7 @@ def read_model(path: Path) -> tuple[GPTConfig, Tensors]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     found = _open(path, config, VERSIONS[version])
-    return config, fit(str(path), config, found, gpt2_links(config, is_conv1d=False))
+    return config, fit(str(path), config, found, lambda config: gpt2_links(config, is_conv1d=False))
 
 
 def multiple_of(n_ids: int, n_rows: int) -> int:
@@ -76,6 +76,10 @@ def multiple_of(n_ids: int, n_rows: int) -> int:
 
 def _open(path: Path, config: GPTConfig, dtype: torch.dtype) -> Tensors:
     C = config.n_embd
+    in_layers = config.n_layer * sum(math.prod(unit * C for unit in units) for _, units in IN_EACH_LAYER)
+    asked = HEADER_BYTES + dtype.itemsize * (C * (config.padded_vocab + config.block_size + 2) + in_layers)
+    if (size := path.stat().st_size) != asked:  # before a damaged number of layers is listed
+        raise ValueError(f"{path}: has {size:,} bytes, its header asks for {asked:,}; copy the file again")
     layout: dict[str, tuple[int, ...]] = {}
     layout |= {"transformer.wte.weight": (config.padded_vocab, C), "transformer.wpe.weight": (config.block_size, C)}
     for name, units in IN_EACH_LAYER:
@@ -87,9 +91,7 @@ def _open(path: Path, config: GPTConfig, dtype: torch.dtype) -> Tensors:
     starts, end = {}, HEADER_BYTES
     for name, spec in specs.items():
         starts[name], end = end, end + spec.n_bytes
-    size = path.stat().st_size
-    if size != end:
-        raise ValueError(f"{path}: has {size:,} bytes, its header asks for {end:,}; copy the file again")
+    assert end == size, path
 
     def get(name: str) -> Tensor:
         data = bytearray(specs[name].n_bytes)

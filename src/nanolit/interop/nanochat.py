@@ -53,21 +53,25 @@ def read_step(step: Step) -> tuple[GPTConfig, Tensors]:
         raise ValueError(f"{step.meta}: holds no model_config, so it does not say what the model is")
     if missing := [name for name in SIZES if name not in told]:
         raise ValueError(f"{step.meta}: model_config.{missing[0]} is missing")
+    pattern = told.get("window_pattern", "L")
+    if not isinstance(pattern, str) or not pattern or set(pattern.upper()) - set("SL"):
+        raise ValueError(f"{step.meta}: model_config.window_pattern: got {pattern!r}, must be made of S and L, as SSSL")
     unknown = [name for name in told if name not in (*SIZES, "window_pattern")]
     found = tensors_of(open_pickle(step.model), str(step.model))
     is_present = _is_present_layout(step, told, found, unknown)
-    rows = found.specs["transformer.wte.weight"].shape[0] if "transformer.wte.weight" in found.specs else 0
+    embedding = found.specs.get("transformer.wte.weight")
+    rows = embedding.shape[0] if embedding is not None and embedding.shape else 0
     try:
         config = _config(told, rows, is_present)
     except ValueError as error:
         raise ValueError(f"{step.meta}: {error}") from error
-    return config, fit(f"{step.model}: does not fit its {step.meta.name}", config, found, _links(config))
+    return config, fit(f"{step.model}: does not fit its {step.meta.name}", config, found, _links)
 
 
 def _is_present_layout(step: Step, told: Mapping[str, Any], found: Tensors, unknown: list[str]) -> bool:
     """False: the first one. Whatever is neither is refused."""
     parts = [part for part in LATER if any(part in name for name in found.specs)]
-    gates = {spec.shape[-1] for name, spec in found.specs.items() if "ve_gate" in name}
+    gates = {width for name, spec in found.specs.items() if "ve_gate" in name for width in spec.shape[-1:]}
     strange = [f"gates of {width} channels" for width in sorted(gates - {VALUE_GATE_CHANNELS})]
     strange += [f"model_config.{name}" for name in unknown]
     if not parts and "S" in _pattern(told):
@@ -83,23 +87,25 @@ def _is_present_layout(step: Step, told: Mapping[str, Any], found: Tensors, unkn
 
 def _pattern(told: Mapping[str, Any]) -> str:
     """Which layers look back only so far; without a word all see everything, as nanochat itself decides."""
-    return str(told.get("window_pattern", "L")).upper()
+    pattern: str = told.get("window_pattern", "L")
+    return pattern.upper()
 
 
 def _config(told: Mapping[str, Any], rows: int, is_present: bool) -> GPTConfig:
     sizes = {RENAMED.get(name, name): told[name] for name in SIZES}
+    plain = build(GPTConfig, sizes, "model_config")  # numbers that one can reckon with
     fields = {
         **sizes,
-        **{"vocab_multiple": 1 if rows == sizes["vocab_size"] else 64, "tie_embeddings": False, "bias": False},
+        **{"vocab_multiple": 1 if rows == plain.vocab_size else 64, "tie_embeddings": False, "bias": False},
         **{"norm": "rmsnorm_noweight", "norm_eps": torch.finfo(torch.float32).eps, "embed_norm": True},
         **{"position": "rope", "rope_base": 10000.0, "qk_norm": True, "mlp": "relu2", "softcap": 15.0},
         **{"init": "fan_in", "zero_init_projections": True},
     }
     if is_present:
         fields |= dict.fromkeys(("layer_scalars", "value_embeddings", "smear", "backout"), True)
-        fields |= {"rope_base": 100000.0, "attention_scale": 1.2**2 * (sizes["n_embd"] // sizes["n_head"]) ** -0.5}
+        fields |= {"rope_base": 100000.0, "attention_scale": 1.2**2 * plain.head_dim**-0.5}
         if "S" in _pattern(told):
-            look_back = -(-sizes["block_size"] // 4 // 128) * 128  # tokens before the present one
+            look_back = -(-plain.block_size // 4 // 128) * 128  # tokens before the present one
             fields |= {"window_pattern": _pattern(told), "window": look_back + 1}
     return build(GPTConfig, fields, "model_config")
 

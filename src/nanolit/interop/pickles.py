@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanolit.models.tensor_files import Tensors
-from nanolit.runtime.files import read_json
+from nanolit.models.tensor_files import DTYPE_NAMES, DTYPES, Tensors, read_index
 
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 ZIP, OLD_PICKLE = b"PK\x03\x04", b"\x80"  # how torch.save begins a file, since 2020 and before
@@ -32,9 +31,9 @@ def open_pickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):  # of protocols; what cannot be read is an error below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except OSError:
-        raise
     except Exception as error:  # a broken pickle can raise anything
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         told = " ".join(str(error).split())
         if "weights_only" not in told:
             raise ValueError(f"{path}: not a whole PyTorch file ({told[:100]}); copy it again") from error
@@ -52,7 +51,16 @@ def tensors_of(state: Any, where: str) -> Tensors:
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{where}: {name} is no tensor ({type(value).__name__})")
-    return Tensors.of({WRAPPERS.sub("", name): tensor for name, tensor in state.items()})
+        is_plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_nested
+        if not is_plain or value.dtype not in DTYPE_NAMES:
+            kind = f"{value.layout}, {value.dtype}, {value.device}".replace("torch.", "")
+            raise ValueError(f"{where}: {name} is no plain tensor ({kind}); nanolit reads {', '.join(DTYPES)}, dense")
+    origin: dict[str, str] = {}
+    for name in state:
+        if (short := WRAPPERS.sub("", name)) in origin:
+            raise ValueError(f"{where}: {origin[short]} and {name} are the same name; save it again with one of them")
+        origin[short] = name
+    return Tensors.of({short: state[name] for short, name in origin.items()})
 
 
 def has_bins(folder: Path) -> bool:
@@ -63,15 +71,12 @@ def open_bins(folder: Path) -> Tensors:
     """The weights of a Hugging Face folder of before safetensors, in one file or in many with an index."""
     if (folder / BIN).is_file():
         return tensors_of(open_pickle(folder / BIN), str(folder / BIN))
-    index = read_json(folder / BIN_INDEX)
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{folder / BIN_INDEX}: holds no weight_map; restore it")
+    weight_map = read_index(folder / BIN_INDEX)
     state: dict[str, Tensor] = {}
     for name in sorted(set(weight_map.values())):
-        if "/" in name or not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: missing, although {BIN_INDEX} names it; copy all files again")
-        state |= open_pickle(folder / name)
+        content = open_pickle(folder / name)
+        tensors_of(content, str(folder / name))
+        state |= content
     if missing := [tensor for tensor in weight_map if tensor not in state]:
         raise ValueError(f"{folder}: no file holds {missing[0]}, although {BIN_INDEX} says so; copy all files again")
     return tensors_of(state, str(folder))

@@ -78,9 +78,7 @@ def _open_nanogpt(path: Path) -> Source:
     if not nanogpt.is_checkpoint(content):
         raise ValueError(f"source: {path} {_why_not_nanogpt(path, content)}")
     config, tensors = nanogpt.read_checkpoint(content, str(path))
-    loss = content.get("best_val_loss")
-    facts = {"step": content.get("iter_num"), "val/loss": None if loss is None else float(loss)}
-    about = {"file": path.name} | {name: value for name, value in facts.items() if value is not None}
+    about = {"file": path.name, **nanogpt.facts(content, str(path))}
     return Source("nanoGPT checkpoint", path, config, tensors, _gpt2(config.vocab_size), about)
 
 
@@ -136,9 +134,19 @@ def open_folder(folder: Path) -> Source:
             raise
         config, tensors = None, open_tensors(folder) if bins is None else bins
     ids = {name: told[name] for name in SPECIAL_IDS if told.get(name) is not None}
-    generation = read_json(folder / GENERATION) if (folder / GENERATION).is_file() else ids
+    generation = _read_generation(folder / GENERATION) if (folder / GENERATION).is_file() else ids
     kind, about = ("nanolit model", told["nanolit"]) if told.get("nanolit") else ("Hugging Face model", {})
     return Source(kind, folder, config, tensors, (folder,), about, ids, generation)
+
+
+def _read_generation(path: Path) -> dict[str, Any]:
+    told = read_json(path)
+    if not isinstance(told, dict):
+        raise ValueError(f"{path}: holds a {type(told).__name__}, expected settings (key: value); restore or remove it")
+    idle = told.get("suppress_tokens")
+    if idle is not None and not (isinstance(idle, list) and all(type(token_id) is int for token_id in idle)):
+        raise ValueError(f"{path}: suppress_tokens: got {idle!r}, expected a list of ids; leave it out")
+    return told
 
 
 def has_safetensors(folder: Path) -> bool:

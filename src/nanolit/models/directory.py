@@ -4,7 +4,7 @@ A model of a family that `transformers` knows is written in the layout that it o
 names. A tied head owns no tensor, so tied weights are stored once by themselves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def open_model_files(folder: Path | str, found: Tensors | None = None) -> tuple[
     folder = Path(folder)
     config, family = _read_config(folder, needs_weights=found is None)
     found = open_tensors(folder) if found is None else found
+    _check_depth(str(folder), config, found)
     if family is None:
         check(f"{folder}: does not fit its {CONFIG}", found.specs, expected_tensors(config).specs)
         return config, found
@@ -98,20 +99,22 @@ def open_model_files(folder: Path | str, found: Tensors | None = None) -> tuple[
         full = {(name if name.startswith("lm_head.") else family.prefix + name): name for name in found.specs}
         bare = found
         found = Tensors({name: bare.specs[old] for name, old in full.items()}, lambda name: bare.get(full[name]))
-    return config, fit(where, config, found, family.links(config), family.buffers, family.head)
+    return config, fit(where, config, found, family.links, family.buffers, family.head)
 
 
 def fit(
     where: str,
     config: GPTConfig,
     found: Tensors,
-    links: Sequence[Link],
+    links_of: Callable[[GPTConfig], Sequence[Link]],
     buffers: tuple[str, ...] = (),
     head: str = "lm_head.weight",
 ) -> Tensors:
     """Tensors of another layout in our names, if they are exactly what `config` asks for. `buffers`: endings of names
     that may be there beside them, `head`: likewise, as a copy of a tied embedding. `where` begins the error.
     """
+    _check_depth(where, config, found)
+    links = links_of(config)
     may_have = [name for name in found.specs if name.endswith(buffers)] if buffers else []
     has_copy = config.tie_embeddings and head in found.specs
     may_have += [head] if has_copy else []
@@ -120,6 +123,14 @@ def fit(
     if has_copy and not torch.equal(found.get(head), found.get(embedding := links[0].theirs[0])):
         raise ValueError(f"{where}: tie_word_embeddings is true, but {head} differs from {embedding}")
     return inward(found, links)
+
+
+def _check_depth(where: str, config: GPTConfig, found: Tensors) -> None:
+    """Before anything is listed layer by layer: a damaged number of layers would keep us busy for hours."""
+    if config.n_layer > len(found.specs):
+        raise ValueError(
+            f"{where}: {config.n_layer} layers are said, {len(found.specs)} tensors are there; copy all files again"
+        )
 
 
 def expected_tensors(config: GPTConfig) -> Tensors:
@@ -137,20 +148,32 @@ def _read_config(folder: Path, needs_weights: bool = True) -> tuple[GPTConfig, F
             raise ValueError(f"{folder}: not a model directory, it has no {names[0]}; found: {found}")
     path = folder / CONFIG
     told = read_json(path)
-    model_type = told.get("model_type") if isinstance(told, dict) else None
-    about = told.get("nanolit") if isinstance(told, dict) else None
-    written_by = f" (written by nanolit {about.get('version')}, this is {nanolit.__version__})" if about else ""
+    told = told if isinstance(told, dict) else {}
+    model_type, about = told.get("model_type"), _section(told, "nanolit", str(path))
+    fields = _section(about, "fields", f"{path}: nanolit")
+    written_by = (
+        f" (written by nanolit {about['version']}, this is {nanolit.__version__})" if about.get("version") else ""
+    )
+    if not isinstance(model_type, str | None):
+        raise ValueError(f"{path}: model_type: got {model_type!r}, expected a name, as gpt2; restore the file")
     try:
         if model_type == OWN_TYPE and isinstance(told.get("config"), dict):
             return build(GPTConfig, told["config"], "model"), None
         if model_type in FAMILIES:
             family = FAMILIES[model_type]
-            return read_fields(family, told, (about or {}).get("fields", {})), family
+            return read_fields(family, told, fields), family
     except NotOurs as error:
         raise UnknownFamily(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}{written_by}: {error}") from error
     raise UnknownFamily(f"{path}: model_type is {model_type!r}; nanolit's own are {', '.join((*FAMILIES, OWN_TYPE))}")
+
+
+def _section(told: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    section = told.get(name)
+    if section is not None and not isinstance(section, dict):
+        raise ValueError(f"{where}: {name}: got {section!r}, expected settings (key: value); remove it")
+    return section or {}
 
 
 class UnknownFamily(ValueError):

@@ -6,7 +6,7 @@ how many vocabulary rows are only padding) is kept beside it. Nothing here impor
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from nanolit.models.config import GPTConfig, RopeScaling
@@ -49,7 +49,9 @@ def function(config: GPTConfig) -> dict[str, Any]:
     says["attention_scale"] = config.attention_scale or config.head_dim**-0.5
     if config.position == "rope":
         says["rope_base"], says["rope_scaling"] = config.rope_base, config.rope_scaling
-    says["window_pattern"] = tuple(config.layer_window(layer) for layer in range(config.n_layer))
+    layers = range(config.n_layer if "S" in (config.window_pattern or "") else 0)
+    windows = tuple(config.layer_window(layer) for layer in layers)
+    says["window_pattern"] = windows if any(window is not None for window in windows) else ()
     return says
 
 
@@ -191,10 +193,10 @@ def _write_llama(config: GPTConfig) -> Config:
 
 
 def _read_llama(told: Config) -> GPTConfig:
-    if told.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise NotOurs(f"hidden_act: got {told['hidden_act']!r}, expected silu")
-    rope = told.get("rope_parameters") or told.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    if (activation := _text(told, "hidden_act", "silu")) not in ("silu", "swish"):
+        raise NotOurs(f"hidden_act: got {activation!r}, expected silu")
+    rope = _rope(told)
+    kind = _text(rope, "rope_type", _text(rope, "type", "default"))
     if kind not in ("default", "llama3"):
         raise NotOurs(f"rope_type: got {kind!r}, expected default or llama3")
     scaling = None
@@ -202,8 +204,8 @@ def _read_llama(told: Config) -> GPTConfig:
         given = {name: _given(rope, name) for name in ("factor", "low_freq_factor", "high_freq_factor")}
         given["original_block_size"] = _given(rope, "original_max_position_embeddings")
         scaling = build(RopeScaling, given, "rope_parameters")
-    return replace(
-        _read_rope_decoder(told, norm_eps=1e-6),
+    return _read_rope_decoder(
+        told,
         norm="rmsnorm",
         mlp="swiglu",
         mlp_bias=told.get("mlp_bias", False),
@@ -237,11 +239,10 @@ def _write_nanochat(config: GPTConfig) -> Config:
 
 
 def _read_nanochat(told: Config) -> GPTConfig:
-    rope = told.get("rope_parameters") or told.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise NotOurs(f"rope_type: got {rope['rope_type']!r}, expected default")
-    return replace(
-        _read_rope_decoder(told, norm_eps=1e-6),
+    if (kind := _text(_rope(told), "rope_type", "default")) != "default":
+        raise NotOurs(f"rope_type: got {kind!r}, expected default")
+    return _read_rope_decoder(
+        told,
         norm="rmsnorm_noweight",
         mlp=_activation(told, "hidden_act", "relu2"),
         mlp_bias=False,
@@ -284,9 +285,10 @@ def _write_rope_decoder(config: GPTConfig) -> Config:
     }
 
 
-def _read_rope_decoder(told: Config, norm_eps: float) -> GPTConfig:
+def _read_rope_decoder(told: Config, **fields: Any) -> GPTConfig:
     width, n_head = _given(told, "hidden_size"), _given(told, "num_attention_heads")
     head_width = told.get("head_dim")
+    is_usual = isinstance(head_width, int) and isinstance(n_head, int) and head_width * n_head == width
     rope = told.get("rope_parameters") or {}
     return _build(
         vocab_size=_given(told, "vocab_size"),
@@ -296,14 +298,23 @@ def _read_rope_decoder(told: Config, norm_eps: float) -> GPTConfig:
         n_layer=_given(told, "num_hidden_layers"),
         n_head=n_head,
         n_kv_head=told.get("num_key_value_heads"),
-        head_width=None if head_width is None or head_width * n_head == width else head_width,
-        norm_eps=told.get("rms_norm_eps", norm_eps),
+        head_width=None if is_usual else head_width,
+        norm_eps=told.get("rms_norm_eps", 1e-6),
         position="rope",
         rope_base=rope.get("rope_theta", told.get("rope_theta", 10000.0)),
         bias=False,
         attention_bias=told.get("attention_bias", False),
         tie_embeddings=told.get("tie_word_embeddings", False),
+        **fields,
     )
+
+
+def _rope(told: Config) -> Config:
+    for key in ("rope_parameters", "rope_scaling"):
+        value = told.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise ValueError(f"{key}: got {value!r}, expected settings (key: value)")
+    return told.get("rope_parameters") or told.get("rope_scaling") or {}
 
 
 def attention_links(config: GPTConfig, ours: str, theirs: str, turned: bool = False) -> list[Link]:
@@ -339,6 +350,12 @@ def _given(told: Config, key: str) -> Any:
     return told[key]
 
 
+def _text(told: Config, key: str, default: str) -> str:
+    if not isinstance(text := told.get(key, default), str):
+        raise ValueError(f"{key}: got {text!r}, expected a name, as {default}")
+    return text
+
+
 def _only(told: Config, **allowed: Any) -> None:
     for key, value in allowed.items():
         if told.get(key, value) != value:
@@ -346,7 +363,7 @@ def _only(told: Config, **allowed: Any) -> None:
 
 
 def _activation(told: Config, key: str, default: str) -> Any:
-    name = told.get(key, default)
+    name = _text(told, key, default)
     if name not in READS:
         raise NotOurs(f"{key}: got {name!r}, expected one of {', '.join(READS)}")
     return READS[name]

@@ -106,12 +106,17 @@ def inward(theirs: Tensors, links: Sequence[Link]) -> Tensors:
 
 
 def check(where: str, found: Mapping[str, Spec], expected: Mapping[str, Spec], may_have: Collection[str] = ()) -> None:
-    """Every tensor that is expected, in its shape, and no other; `where` begins the error."""
+    """Every tensor that is expected, in its shape and of floating numbers, and no other; `where` begins the error."""
     problems = [f"{name} is missing, {list(s.shape)} expected" for name, s in expected.items() if name not in found]
     problems += [
         f"{name} is {list(found[name].shape)}, {list(s.shape)} expected"
         for name, s in expected.items()
         if name in found and found[name].shape != s.shape
+    ]
+    problems += [
+        f"{name} is {str(found[name].dtype).removeprefix('torch.')}, a floating type expected"
+        for name in expected
+        if name in found and not found[name].dtype.is_floating_point
     ]
     unknown = [name for name in found if name not in expected and name not in may_have]
     problems += [f"{name} {list(found[name].shape)} is unknown" for name in unknown]

@@ -67,21 +67,28 @@ def open_tensors(folder: Path) -> Tensors:
         return open_file(folder / WEIGHTS)
     if not (folder / INDEX).is_file():
         raise ValueError(f"{folder}: has neither {WEIGHTS} nor {INDEX}")
-    index = read_json(folder / INDEX)
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{folder / INDEX}: holds no weight_map; restore it")
-    files = {}
-    for name in sorted(set(weight_map.values())):
-        if "/" in name or not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: missing, although {INDEX} names it; copy all files again")
-        files[name] = open_file(folder / name)
+    weight_map = read_index(folder / INDEX)
+    files = {name: open_file(folder / name) for name in sorted(set(weight_map.values()))}
     specs: dict[str, Spec] = {}
     for tensor, name in weight_map.items():
         if tensor not in files[name].specs:
             raise ValueError(f"{folder / name}: holds no {tensor}, although {INDEX} says so; copy all files again")
         specs[tensor] = files[name].specs[tensor]
     return Tensors(specs, lambda tensor: files[weight_map[tensor]].get(tensor))
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Which tensor lies in which of the files beside the index, all of which are there."""
+    index = read_json(path)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{path}: holds no weight_map; restore it")
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{path}: weight_map.{tensor}: got {name!r}, expected the name of a file; restore it")
+        if "/" in name or not (path.parent / name).is_file():
+            raise ValueError(f"{path.parent / name}: missing, although {path.name} names it; copy all files again")
+    return weight_map
 
 
 def open_file(path: Path) -> Tensors:

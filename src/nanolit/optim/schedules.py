@@ -44,7 +44,8 @@ class ScheduleConfig:
             raise ValueError(f"schedule.cooldown_fraction: got {self.cooldown_fraction}, must be from 0 to 1")
         if self.decay_steps is not None and self.decay_steps <= self.warmup_steps:
             raise ValueError(
-                f"schedule.decay_steps: got {self.decay_steps}, must be over schedule.warmup_steps={self.warmup_steps}"
+                f"schedule.warmup_steps: got {self.warmup_steps}, must be below schedule.decay_steps="
+                f"{self.decay_steps}, which follows trainer.max_steps; lower it or train longer"
             )
 
 

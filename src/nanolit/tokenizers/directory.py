@@ -17,9 +17,9 @@ from nanolit.tokenizers.bpe import BPETokenizer, train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer
 from nanolit.tokenizers.hugging_face import WrappedTokenizer, ranks_and_pattern, tiktoken_agrees
-from nanolit.tokenizers.origin import CONFIG, TOKENIZER, Origin, read_origin
+from nanolit.tokenizers.origin import CONFIG, TOKENIZER, Origin, n_ids, read_origin
 from nanolit.tokenizers.protocol import Tokenizer
-from nanolit.tokenizers.tiktoken_bpe import FILES, TiktokenTokenizer
+from nanolit.tokenizers.tiktoken_bpe import FILES, N_IDS, TiktokenTokenizer
 from nanolit.tokenizers.vocabulary import END_OF_TEXT, Vocabulary
 
 log = logging.getLogger("nanolit")
@@ -73,6 +73,20 @@ def identity(config: TokenizerConfig) -> dict[str, Any]:
             raise ValueError(f"tokenizer.path: {error}") from error
         return {"kind": "folder", "content": origin.digest}
     return {"kind": config.kind, **{key: getattr(config, key) for key in READ_BY[config.kind]}}
+
+
+def size_before_text(config: TokenizerConfig) -> int | None:
+    """How many ids the tokenizer of `config` will have; None where its text, or a download, would have to say."""
+    if config.kind == "byte":
+        return ByteTokenizer().vocab_size
+    if config.kind == "tiktoken":
+        assert config.name is not None
+        return N_IDS[config.name]
+    if config.kind == "folder":
+        assert config.path is not None
+        folder = tokenizer_folder(config.path)
+        return n_ids(folder) if (folder / TOKENIZER).is_file() else None
+    return config.vocab_size  # of bpe: text with few pairs that repeat gives fewer
 
 
 def build_tokenizer(config: TokenizerConfig, texts: Callable[[], Iterable[str]]) -> Tokenizer:

@@ -89,6 +89,16 @@ def added_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     return content.get("added_tokens") or []
 
 
+def n_ids(folder: Path | str) -> int:
+    """How many ids a model needs for the tokenizer in `folder`; only its vocabulary is looked at."""
+    path = Path(folder) / TOKENIZER
+    content = read_json(path)
+    _check(content, path)
+    vocabulary = content["model"]["vocab"]
+    last = max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+    return max(last, *(token["id"] for token in added_of(content)), -1) + 1
+
+
 def merges_of(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The pairs of a BPE; older files write each as one string."""
     for merge in model.get("merges") or ():

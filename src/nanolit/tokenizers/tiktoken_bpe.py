@@ -14,6 +14,7 @@ FILES = {
     "cl100k_base": (f"{_URL}/encodings/cl100k_base.tiktoken",),
     "o200k_base": (f"{_URL}/encodings/o200k_base.tiktoken",),
 }
+N_IDS = {"gpt2": 50257, "cl100k_base": 100277, "o200k_base": 200019}  # known without the files
 _SPACES = r"\s+(?!\S)|\s+"
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _LOWER, _UPPER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"

@@ -5,6 +5,7 @@ A second Ctrl-C leaves at once. With several processes all of them look at each 
 """
 
 import logging
+import os
 import signal
 import time
 from types import FrameType
@@ -52,6 +53,8 @@ class Interrupt(StepCallback):
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received and signum == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.received:  # not through `logging`: the signal may have come in the middle of a line of it
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once and loses what was not saved\n")
         self.received = signum
 
     def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
