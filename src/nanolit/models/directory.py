@@ -129,7 +129,8 @@ def _check_depth(where: str, config: GPTConfig, found: Tensors) -> None:
     """Before anything is listed layer by layer: a damaged number of layers would keep us busy for hours."""
     if config.n_layer > len(found.specs):
         raise ValueError(
-            f"{where}: {config.n_layer} layers are said, {len(found.specs)} tensors are there; copy all files again"
+            f"{where}: its configuration has {config.n_layer} layers, and there are only {len(found.specs)} tensors; "
+            "copy all files again"
         )
 
 
