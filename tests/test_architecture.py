@@ -48,7 +48,7 @@ KEPT_IN = {
     "pyarrow": {"data", "tasks"},
     "safetensors": {"models", "interop"},
     "transformers": {"interop"},
-    "huggingface_hub": {"interop"},
+    "huggingface_hub": {"interop", "data"},
     "matplotlib": {"report"},
     "lm_eval": {"evals"},
     "fastapi": {"serve"},
