@@ -1,13 +1,18 @@
 import os
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import regex
+import rustbpe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanolit.tokenizers.bpe import LONGEST_SPACE, BPETokenizer, train_bpe
+from nanolit.tokenizers.bpe import LONGEST_SPACE, PORTION_CHARS, SPLIT_PATTERN, BPETokenizer, train_bpe
+from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
 
 CORPUS = [
     "The miller's daughter counts: 1, 22, 333, 4444 apples; she'll sell them!",
@@ -16,6 +21,9 @@ CORPUS = [
     "日本語のテキスト 한국어 텍스트 हिन्दी 😀😃😄 \U0001f468‍\U0001f469‍\U0001f467",
 ] * 4
 BPE = train_bpe(CORPUS, 420)
+CHAT = train_bpe(CORPUS, 420, specials=CHAT_SPECIALS)
+LEARNER = rustbpe.Tokenizer()
+LEARNER.train_from_iterator(iter(CORPUS), 419, pattern=SPLIT_PATTERN)
 HUGGING_FACE = BPE.to_hugging_face()
 HUGGING_FACE.encode_special_tokens = True  # its own default reads special tokens out of plain text
 # Uniform random text rarely holds anything that merges: pieces of the corpus and of what splits are added.
@@ -41,7 +49,13 @@ def test_round_trip_and_exact_byte_lengths(text):
     assert BPE.byte_lengths()[ids].sum() == len(text.encode())
 
 
-@given(st.lists(TEXTS, max_size=4))
+@given(st.binary())
+def test_any_bytes_as_text_come_back(content):
+    text = content.decode("latin-1")
+    assert BPE.decode(BPE.encode(text)) == text
+
+
+@given(st.lists(TEXTS | st.text(st.characters(codec=None)), max_size=4))
 def test_a_batch_is_its_texts(texts):
     assert [ids.tolist() for ids in BPE.encode_batch(texts)] == [BPE.encode(text) for text in texts]
 
@@ -71,32 +85,99 @@ def test_an_id_outside_of_the_vocabulary_is_named(wrong):
         BPE.decode([5, wrong])
 
 
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def naive_ranks(texts, vocab_size):
+    """Count everything anew for every merge; the pair that comes most, of equal ones that of the lowest ids."""
+    tokens = [bytes([byte]) for byte in range(256)]
+    words = [list(piece.encode()) for text in texts for piece in regex.findall(SPLIT_PATTERN, text)]
+    while len(tokens) < vocab_size - 1:
+        counts = Counter(pair for word in words for pair in pairwise(word))
+        pair = min(counts, key=lambda pair: (-counts[pair], pair), default=None)
+        if pair is None or counts[pair] < 2:
+            break
+        tokens.append(tokens[pair[0]] + tokens[pair[1]])
+        for word in words:
+            for i in range(len(word) - 1, 0, -1) if pair[0] != pair[1] else range(1, len(word)):
+                if tuple(word[i - 1 : i + 1]) == pair:
+                    word[i - 1 : i + 1] = [len(tokens) - 1]
+    return {token: rank for rank, token in enumerate(tokens)}
+
+
+@given(
+    st.lists(st.text(alphabet="ab \n1é") | st.sampled_from(CORPUS) | st.text(max_size=9), max_size=6),
+    st.integers(257, 320) | st.just(5000),
+)
+def test_merges_are_those_of_the_naive_rule_and_ids_those_of_hugging_face(texts, vocab_size):
+    texts = [text.replace("\0", "") for text in texts]
+    trained = train_bpe(texts, vocab_size)
+    assert trained._ranks == naive_ranks(texts, vocab_size)
+    library = trained.to_hugging_face()
+    for text in texts:
+        assert library.encode(text).ids == trained.encode(text)
+
+
+@given(TEXTS)
+def test_the_trainer_cuts_text_as_the_encoder_does(text):
+    assert LEARNER.encode(text) == BPE.encode(text)
+
+
 def test_few_pairs_give_a_smaller_vocabulary():
     small = train_bpe(["ab ab"], 5000)
     assert small.vocab_size == 256 + 1 + 1 and small.eot_id == 257  # only "ab" comes twice
 
 
+def test_what_no_tokenizer_should_learn_does_no_harm():
+    # NUL parts texts, a lone surrogate is a question mark, and what is nothing is nothing.
+    expected = train_bpe(["ab", "ab?", ""], 300)._ranks
+    assert train_bpe(["ab\0ab\ud800", "\0" * 100, ""], 300)._ranks == expected
+    assert b"\0\0" not in expected
+    assert train_bpe([], 300).vocab_size == 257
+
+
+def test_a_text_of_any_length_is_learnt():
+    assert b"x" * 64 in train_bpe(["x" * (3 * PORTION_CHARS) + " " * 2_000_000], 300)._ranks
+
+
 def test_too_small_a_vocabulary_is_refused():
     with pytest.raises(ValueError, match=r"tokenizer\.vocab_size=256: must be at least 257"):
         train_bpe(CORPUS, 256)
+    with pytest.raises(ValueError, match=r"must be at least 265 \(256 bytes, 9 special\)"):
+        train_bpe(CORPUS, 264, specials=CHAT_SPECIALS)
 
 
-def test_training_does_not_depend_on_threads():
+def test_training_depends_neither_on_threads_nor_on_the_order_of_texts():
     code = (
-        "import random; from nanolit.tokenizers.bpe import train_bpe; r = random.Random(0); "
-        "print(train_bpe((''.join(r.choices('abcde ', k=300)) for _ in range(200)), 600).fingerprint)"
+        "import random, sys; from nanolit.tokenizers.bpe import train_bpe; r = random.Random(0); "
+        "texts = [''.join(r.choices('abcde ', k=300)) for _ in range(200)]; "
+        "texts = texts[::-1] if sys.argv[1] == 'reversed' else texts; print(train_bpe(iter(texts), 600).fingerprint)"
     )
     found = {
         subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", code, order],
             env={**os.environ, "RAYON_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        for threads in ("1", "3")
+        for threads, order in (("1", "as it is"), ("3", "as it is"), ("2", "reversed"))
     }
     assert len(found) == 1
+
+
+@given(st.lists(st.sampled_from([*CHAT_SPECIALS, "<|endoftext|>", "<|", "bos|>", " "]) | st.text(max_size=3)))
+def test_chat_tokens_come_last_in_nanochats_order_and_no_text_gives_them(parts):
+    text = "".join(parts)
+    ids = CHAT.encode(text)
+    assert CHAT.decode(ids) == text and max(ids, default=0) < 420 - 9
+    assert CHAT.encode_batch([text])[0].tolist() == ids
+
+
+def test_the_first_chat_token_begins_and_ends_a_document():
+    assert [CHAT.specials[name] for name in CHAT_SPECIALS] == list(range(420 - 9, 420))
+    assert CHAT.bos_id == CHAT.eot_id == 411 and CHAT.decode([411]) == "<|bos|>"
+    assert CHAT.to_hugging_face().encode("a").ids == [411, *CHAT.encode("a")]
 
 
 def test_a_merge_is_recovered_from_ranks_alone():
@@ -109,6 +190,11 @@ def test_long_runs_of_white_space():
     assert BPE.decode(BPE.encode(" " * 100_000 + "x")) == " " * 100_000 + "x"
     with pytest.raises(ValueError, match="white-space characters at position 1 "):
         BPE.encode("x" + " " * LONGEST_SPACE)
+
+
+def test_what_stands_for_no_special_token_is_text_too():
+    text = "é<|a token that is never allowed|>" * 2
+    assert BPE.encode_batch([text])[0].tolist() == BPE.encode(text) and BPE.decode(BPE.encode(text)) == text
 
 
 def test_the_narrowest_array():

@@ -15,6 +15,12 @@ def test_ids_are_the_bytes_of_utf8(text):
     assert BYTE.decode(BYTE.encode(text)) == text
 
 
+@given(st.binary())
+def test_any_bytes_as_text_come_back(content):
+    text = content.decode("latin-1")
+    assert BYTE.decode(BYTE.encode(text)) == text
+
+
 @given(st.text())
 def test_hugging_face_gives_the_same_ids_and_text(text):
     assert HUGGING_FACE.encode(text).ids == BYTE.encode(text)

@@ -49,6 +49,14 @@ def test_empty_text_is_refused():
         CharTokenizer.from_texts(["", ""])
 
 
+def test_a_list_keeps_its_order():
+    tokenizer = CharTokenizer("ba\n", in_order=True, end="\n")
+    assert tokenizer.encode("ab\n") == [1, 0, 2] and tokenizer.eot_id == 2
+    assert tokenizer.byte_lengths().tolist() == [1, 1, 1]  # what ends a text is text
+    with pytest.raises(ValueError, match=r"tokenizer\.characters: 'b' comes twice"):
+        CharTokenizer("bab", in_order=True)
+
+
 def test_tiny_shakespeare_has_65_characters(tiny_shakespeare):
     text = tiny_shakespeare.read_text(encoding="utf-8")
     tokenizer = CharTokenizer.from_texts([text])

@@ -17,7 +17,6 @@ from nanolit.tokenizers.chat import (
     render_completion,
     render_example,
     render_prompt,
-    visualize,
 )
 
 NAMES = [
@@ -325,31 +324,3 @@ def test_the_template_takes_content_as_parts_and_refuses_other_roles(bpe, theirs
     assert theirs.apply_chat_template(parts, return_dict=False) == render(parts, bpe).ids.tolist()
     with pytest.raises(Exception, match="role tool"):
         theirs.apply_chat_template([*parts, {"role": "tool", "content": "x"}])
-
-
-# --- for the eye -----------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(conversations())
-def test_what_is_shown_is_what_was_said(bpe, conversation):
-    rendered = render(conversation, bpe)
-    shown, legend = visualize(rendered.ids, rendered.supervised, bpe, color=False).rsplit("\n", 1)
-    assert legend.startswith(f"{len(rendered.ids)} tokens, {rendered.supervised.sum()} of them learnt")
-    if spelled(conversation).replace("\n", "").isprintable() and not set("[]") & set(spelled(conversation)):
-        assert shown.replace("[", "").replace("]", "") == spelled(conversation)
-        inside = "".join(piece.split("]")[0] for piece in shown.split("[")[1:])
-        assert inside == spelled(conversation, answers_only=True)
-
-
-def test_colours(bytewise, monkeypatch):
-    rendered = render([user("Hi\x1b[2J"), assistant("Yo")], bytewise)
-    shown = visualize(rendered.ids, rendered.supervised, bytewise, color=True)
-    assert "\033[32mYo\033[0m\033[32m\033[1m<|assistant_end|>\033[0m" in shown
-    assert "\033[90mHi\\x1b[2J\033[0m" in shown  # a text cannot clear the screen
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert visualize(rendered.ids, rendered.supervised, bytewise) == shown
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert "\033" not in visualize(rendered.ids, rendered.supervised, bytewise)
-    assert "[Yo][<|assistant_end|>]" in visualize(rendered.ids, rendered.supervised, bytewise)

@@ -3,15 +3,18 @@ import json
 import pytest
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
-from nanolit.tokenizers.bpe import train_bpe
+from nanolit.tokenizers.bpe import SPLIT_PATTERN, train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer
-from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
-from nanolit.tokenizers.tiktoken_bpe import TiktokenTokenizer
+from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer, size_before_text
+from nanolit.tokenizers.tiktoken_bpe import PATTERNS, TiktokenTokenizer
+from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
+from nanolit.tokenizers.words import arithmetic_tokenizer, grokking_tokenizer
 
 TEXT = "Mira lives in the windmill.\n\nShe has 12 hens, 3 geese and 1 cat; they're noisy!  \r\n"
 MADE = {
     "byte": ByteTokenizer,
+    "chat": lambda: train_bpe([TEXT] * 3, 300, PATTERNS["gpt2"], CHAT_SPECIALS),
     "char": lambda: CharTokenizer(TEXT),
     "bpe": lambda: train_bpe([TEXT] * 3, 300),
     "tiktoken": lambda: TiktokenTokenizer.from_name("gpt2"),
@@ -29,7 +32,7 @@ def test_what_is_saved_is_loaded(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "folder")
     loaded = load_tokenizer(tmp_path / "folder")
     assert type(loaded) is type(tokenizer)
-    for key in ("kind", "vocab_size", "eot_id", "fingerprint", "specials", "pattern"):
+    for key in ("kind", "vocab_size", "eot_id", "bos_id", "fingerprint", "specials", "pattern"):
         assert getattr(loaded, key) == getattr(tokenizer, key)
     assert loaded.encode(TEXT) == tokenizer.encode(TEXT)
     assert (loaded.byte_lengths() == tokenizer.byte_lengths()).all()
@@ -38,12 +41,33 @@ def test_what_is_saved_is_loaded(tokenizer, tmp_path):
 def test_tokenizer_json_opens_elsewhere(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     elsewhere = HuggingFaceTokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    assert elsewhere.encode(TEXT).ids == tokenizer.encode(TEXT)
+    assert elsewhere.encode(TEXT, add_special_tokens=False).ids == tokenizer.encode(TEXT)
     assert elsewhere.decode(tokenizer.encode(TEXT)) == TEXT
     assert elsewhere.get_vocab_size() == tokenizer.vocab_size
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     if tokenizer.eot_id is not None:
         assert elsewhere.token_to_id(config["eos_token"]) == tokenizer.eot_id
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        *((MADE[kind], TEXT) for kind in ("byte", "char", "bpe", "chat")),
+        (lambda: grokking_tokenizer(7), "6 x^2+xy+y^2 0 = 1"),
+        (lambda: grokking_tokenizer(7), "5 (x//y)if(y%2==1)else(x-y) 3 ="),
+        (arithmetic_tokenizer, "12*34=408|\r\n <0.1E-5>"),
+    ],
+)
+def test_transformers_gives_the_same_ids_and_text(make, text, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    made = make()
+    made.save(tmp_path)
+    for tokenizer in (made, load_tokenizer(tmp_path)):
+        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+        assert (theirs.eos_token_id, len(theirs)) == (tokenizer.eot_id, tokenizer.vocab_size)
+        ids = tokenizer.encode(text)
+        assert theirs(text)["input_ids"] == [*([] if tokenizer.bos_id is None else [tokenizer.bos_id]), *ids]
+        assert theirs.decode(ids) == tokenizer.decode(ids) == text
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
@@ -105,7 +129,9 @@ def test_a_foreign_kind_and_broken_files_are_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="not a byte-level BPE, as its kind bpe says"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"kind": "unigram"}')
-    with pytest.raises(ValueError, match="kind is 'unigram'; nanolit reads byte, char, bpe, tiktoken, hugging_face"):
+    with pytest.raises(
+        ValueError, match="kind is 'unigram'; nanolit reads byte, char, words, bpe, tiktoken, hugging_face"
+    ):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
     with pytest.raises(ValueError, match=r"tokenizer_config\.json: holds list, expected settings"):
@@ -155,9 +181,40 @@ def test_bpe_learns_from_the_first_characters_only():
     assert len(tokenizer.encode("abab")) < 4 and len(tokenizer.encode("efef")) == 4
 
 
+def test_it_learns_from_no_more_than_is_asked_for():
+    config = TokenizerConfig("bpe", vocab_size=300, train_chars=40)
+    tokenizer = build_tokenizer(config, lambda: ["ab" * 10, "cd" * 10, "ef" * 10])
+    assert [len(tokenizer.encode(pair * 2)) for pair in ("ab", "cd", "ef")] == [1, 1, 4]
+
+
+def test_the_other_settings_of_a_bpe_reach_it():
+    config = TokenizerConfig("bpe", vocab_size=300, specials="chat", pattern="gpt4")
+    tokenizer = build_tokenizer(config, lambda: [TEXT] * 3)
+    assert tuple(tokenizer.specials) == CHAT_SPECIALS and tokenizer.pattern == PATTERNS["cl100k_base"]
+
+
+def test_lists_of_words_and_characters_need_no_text():
+    for config, size in (
+        (TokenizerConfig("grokking", modulus=97), 97 + 11),
+        (TokenizerConfig("arithmetic"), 32),
+        (TokenizerConfig("char", characters="cab"), 3),
+    ):
+        assert size_before_text(config) == size == build_tokenizer(config, tuple).vocab_size
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"kind": "bpe", "vocab_size": 264, "specials": "chat"}, "265 or more"),
+        ({"kind": "bpe", "vocab_size": 300, "train_chars": 2**31}, r"train_chars=2147483648: must be from 1 to 2,147"),
+        (
+            {"kind": "bpe", "vocab_size": 300, "max_document_chars": 0},
+            r"tokenizer\.max_document_chars=0: must be from 1",
+        ),
+        ({"kind": "bpe", "vocab_size": 300, "pattern": r"\w+"}, r"tokenizer\.pattern=\\w\+: .* take gpt2, gpt4, gpt4o"),
+        ({"kind": "byte", "specials": "chat"}, r"tokenizer\.kind=byte does not read it, only bpe"),
+        ({"kind": "bpe", "vocab_size": 300, "characters": "ab"}, r"tokenizer\.kind=bpe does not read it, only char"),
+        ({"kind": "grokking"}, r"tokenizer\.modulus=None: must be the number that data\.modulus is"),
         ({"kind": "tiktoken"}, r"tokenizer\.name=None: tokenizer\.kind=tiktoken needs one of gpt2"),
         ({"kind": "tiktoken", "name": "gpt5"}, r"tokenizer\.name=gpt5"),
         ({"kind": "bpe"}, r"tokenizer\.vocab_size=None"),
@@ -208,5 +265,10 @@ def test_a_folder_is_identified_by_its_content(write, tmp_path):
 def test_the_identity_of_the_other_kinds_is_their_settings():
     assert identity(TokenizerConfig("byte")) == {"kind": "byte"}
     assert identity(TokenizerConfig("tiktoken", name="gpt2")) == {"kind": "tiktoken", "name": "gpt2"}
-    bpe = {"kind": "bpe", "vocab_size": 300, "train_chars": 60}
-    assert identity(TokenizerConfig("bpe", vocab_size=300, train_chars=60)) == bpe
+    assert identity(TokenizerConfig("grokking", modulus=97)) == {"kind": "grokking", "modulus": 97}
+    base = {"kind": "bpe", "vocab_size": 300, "train_chars": 60}
+    changes = [{}, {"specials": "chat"}, {"pattern": "gpt2"}, {"max_document_chars": 9}, {"train_chars": 61}]
+    found = [identity(TokenizerConfig(**(base | change))) for change in changes]
+    assert all(base.items() <= each.items() for each in found[:4])
+    assert all(found.count(each) == 1 for each in found)
+    assert identity(TokenizerConfig(**base, pattern=SPLIT_PATTERN)) == found[0]

@@ -32,10 +32,16 @@ def to_bytes(spelling: str) -> bytes:
 
 
 def hugging_face_bpe(
-    vocabulary: dict[str, int], merges: list[tuple[str, str]], specials: dict[str, int], pattern: str
+    vocabulary: dict[str, int],
+    merges: list[tuple[str, str]],
+    specials: dict[str, int],
+    pattern: str,
+    begin: str | None = None,
 ) -> "HuggingFaceTokenizer":
-    """A byte-level BPE of the `tokenizers` library; an empty `pattern` does not cut the text."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    """A byte-level BPE of the `tokenizers` library; an empty `pattern` does not cut the text, `begin` is the special
+    that it writes before each.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     # Specials are in the model's vocabulary too: else the library numbers them itself, without the gaps of cl100k.
     tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, **specials}, merges=merges))
@@ -43,5 +49,15 @@ def hugging_face_bpe(
     cut = [pre_tokenizers.Split(Regex(pattern), behavior="isolated")] if pattern else []
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in specials])
+    add_specials(tokenizer, specials, begin)
     return tokenizer
+
+
+def add_specials(tokenizer: "HuggingFaceTokenizer", specials: dict[str, int], begin: str | None) -> None:
+    from tokenizers import AddedToken, processors
+
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in specials])
+    if begin is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", pair=f"{begin} $A {begin}:1 $B:1", special_tokens=[(begin, specials[begin])]
+        )

@@ -1,4 +1,5 @@
-"""One id per character of a given text, in sorted order, as nanoGPT's character recipe; no end-of-text token.
+"""One id per character: those of a given text in sorted order, as nanoGPT's character recipe, or a list as it stands.
+No special token, but a character may be what ends a text.
 
 A character that the text did not have is an error, not an unknown token: a model cannot have learnt anything about it.
 """
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 class CharTokenizer(Vocabulary):
     kind: ClassVar[str] = "char"
 
-    def __init__(self, characters: str) -> None:
-        self.characters = "".join(sorted(set(characters)))
+    def __init__(self, characters: str, in_order: bool = False, end: str | None = None) -> None:
+        """With `in_order`, an id is the place in `characters`; otherwise they are sorted, and may come repeatedly."""
+        self.characters = characters if in_order else "".join(sorted(set(characters)))
+        if twice := next((c for i, c in enumerate(self.characters) if c in self.characters[:i]), None):
+            raise ValueError(
+                f"tokenizer.characters: {twice!r} comes twice; give each character once, in the order of ids"
+            )
         super().__init__([character.encode() for character in self.characters], {})
+        self.eot_id = None if end is None else self.characters.index(end)
         codes = _codes(self.characters)
         self._id_of_code = np.full(int(codes.max(initial=0)) + 1, -1, dtype=np.int32)
         self._id_of_code[codes] = np.arange(len(codes))

@@ -11,11 +11,7 @@ Rules and ids are nanochat's, except that neighbouring text parts are encoded as
     answer: text, <|python_start|> code <|python_end|>, <|output_start|> what the tool said <|output_end|>
 """
 
-import os
-import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -29,7 +25,6 @@ from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
 )
 How = Literal["auto", "chat", "completion"]
 REMEDY = "take a tokenizer with chat tokens, or train one: nanolit tokenizer train tokenizer.specials=chat"
-GREEN, GREY, BOLD, PLAIN = "\033[32m", "\033[90m", "\033[1m", "\033[0m"
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,36 +191,3 @@ _TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|assistant_start|>' -}}{%- endif -%}
 """
-
-
-def visualize(
-    ids: Sequence[int] | np.ndarray,
-    supervised: Iterable[bool],
-    tokenizer: Tokenizer,
-    color: bool | None = None,
-) -> str:
-    """Tokens as text for the terminal, by whether they are learnt; `color` None: as the terminal and NO_COLOR say."""
-    if color is None:
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    names = {token_id: name for name, token_id in tokenizer.specials.items()}
-    marked = [(int(i), bool(learnt)) for i, learnt in zip(ids, supervised, strict=True)]
-    shown = []
-    for (learnt, special), group in groupby(marked, key=lambda token: (token[1], names.get(token[0]))):
-        tokens = [token_id for token_id, _ in group]
-        if special is not None:
-            piece = special * len(tokens)
-        else:  # as bytes: a character may take several tokens
-            joined = b"".join(tokenizer.token_bytes(token_id) for token_id in tokens)
-            piece = _printable(joined.decode("utf-8", errors="replace"))
-        if color:
-            shown.append(f"{GREEN if learnt else GREY}{BOLD if special else ''}{piece}{PLAIN}")
-        else:
-            shown.append(f"[{piece}]" if learnt else piece)
-    n_learnt = sum(learnt for _, learnt in marked)
-    legend = f"{GREEN}green{PLAIN}" if color else "[in brackets]"
-    return f"{''.join(shown)}\n{len(marked)} tokens, {n_learnt} of them learnt ({legend})"
-
-
-def _printable(text: str) -> str:
-    """Text that cannot steer the terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)

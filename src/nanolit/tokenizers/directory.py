@@ -13,39 +13,51 @@ from typing import Any, Literal
 
 from nanolit.runtime.files import atomic_path, write_json
 from nanolit.runtime.typed import refuse_unread
-from nanolit.tokenizers.bpe import BPETokenizer, train_bpe
+from nanolit.tokenizers.bpe import SPLIT_PATTERN, BPETokenizer, train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer
-from nanolit.tokenizers.hugging_face import WrappedTokenizer, ranks_and_pattern, tiktoken_agrees
-from nanolit.tokenizers.origin import CONFIG, TOKENIZER, Origin, n_ids, read_origin
+from nanolit.tokenizers.chat import chat_template, has_chat_tokens
+from nanolit.tokenizers.hugging_face import READ_ALIKE, WrappedTokenizer, ranks_and_pattern, tiktoken_agrees
+from nanolit.tokenizers.origin import CONFIG, TOKENIZER, Origin, n_ids, read_origin, words_of
 from nanolit.tokenizers.protocol import Tokenizer
-from nanolit.tokenizers.tiktoken_bpe import FILES, N_IDS, TiktokenTokenizer
-from nanolit.tokenizers.vocabulary import END_OF_TEXT, Vocabulary
+from nanolit.tokenizers.tiktoken_bpe import FILES, N_IDS, PATTERNS, TiktokenTokenizer
+from nanolit.tokenizers.vocabulary import CHAT_SPECIALS, END_OF_TEXT, Vocabulary
+from nanolit.tokenizers.words import WordTokenizer, arithmetic_tokenizer, grokking_tokenizer
 
 log = logging.getLogger("nanolit")
 
 BPE_KINDS = {cls.kind: cls for cls in (BPETokenizer, TiktokenTokenizer)}
-KINDS = (ByteTokenizer.kind, CharTokenizer.kind, *BPE_KINDS, WrappedTokenizer.kind)
+KINDS = (ByteTokenizer.kind, CharTokenizer.kind, WordTokenizer.kind, *BPE_KINDS, WrappedTokenizer.kind)
+
+
+NAMED_PATTERNS = {"gpt2": PATTERNS["gpt2"], "gpt4": PATTERNS["cl100k_base"], "gpt4o": PATTERNS["o200k_base"]}
+SPECIALS = {"end_of_text": (END_OF_TEXT,), "chat": CHAT_SPECIALS}
+MAX_TRAIN_CHARS = 2**31 - 1  # the trainer counts pairs in 32 bits
+
 READ_BY = {
     "byte": (),
-    "char": (),
+    "char": ("characters",),
     "tiktoken": ("name",),
-    "bpe": ("vocab_size", "train_chars"),
+    "bpe": ("vocab_size", "train_chars", "max_document_chars", "specials", "pattern"),
     "folder": ("path",),
+    "grokking": ("modulus",),
+    "arithmetic": (),
 }
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Which tokenizer: `name` is for tiktoken, `path` for folder (a model, a run, Hugging Face), `vocab_size` and
-    `train_chars` (how much it learns from) are for bpe.
-    """
-
-    kind: Literal["byte", "char", "tiktoken", "bpe", "folder"] = "byte"
-    name: str | None = None
-    path: str | None = None
+    kind: Literal["byte", "char", "tiktoken", "bpe", "folder", "grokking", "arithmetic"] = "byte"
+    name: str | None = None  # of an encoding of tiktoken's
+    path: str | None = None  # of a tokenizer, a model, a run, prepared data, or a folder of Hugging Face's
+    characters: str | None = None  # in the order of their ids (nanoGPT's itos, joined); None: those of the text, sorted
+    modulus: int | None = None  # whose numbers are words
+    # A BPE is trained: its ids in all, what it learns from, and what it is made of
     vocab_size: int | None = None
-    train_chars: int | None = None  # default: 1000 for each id
+    train_chars: int | None = None  # None: 1000 for each id
+    max_document_chars: int | None = None  # of one document; who gives the text keeps to it
+    specials: Literal["end_of_text", "chat"] = "end_of_text"  # which stand last; chat: nanochat's nine
+    pattern: str | None = None  # cuts text before merging: None (ours), gpt2, gpt4, gpt4o, or a regular expression
 
     def __post_init__(self) -> None:
         refuse_unread(self, READ_BY, "tokenizer")
@@ -53,14 +65,32 @@ class TokenizerConfig:
             raise ValueError(f"tokenizer.name={self.name}: tokenizer.kind=tiktoken needs one of {', '.join(FILES)}")
         if self.kind == "folder" and not self.path:
             raise ValueError("tokenizer.path: not given; say which folder has the tokenizer, for example a model's")
-        if self.kind == "bpe" and (self.vocab_size is None or self.vocab_size < 257):
+        if self.kind == "grokking" and (self.modulus is None or self.modulus < 2):
             raise ValueError(
-                f"tokenizer.vocab_size={self.vocab_size}: tokenizer.kind=bpe needs a number of 257 or more"
+                f"tokenizer.modulus={self.modulus}: must be the number that data.modulus is, for example 97"
             )
-        if self.train_chars is not None and self.train_chars < 1:
-            raise ValueError(f"tokenizer.train_chars={self.train_chars}: must be at least 1")
-        if self.kind == "bpe" and self.train_chars is None:
-            object.__setattr__(self, "train_chars", 1000 * (self.vocab_size or 0))
+        if self.kind == "bpe":
+            self._complete_bpe()
+
+    def _complete_bpe(self) -> None:
+        least = 256 + len(SPECIALS[self.specials])
+        if self.vocab_size is None or self.vocab_size < least:
+            raise ValueError(
+                f"tokenizer.vocab_size={self.vocab_size}: tokenizer.kind=bpe needs a number of {least} or more "
+                "(256 bytes and the special tokens)"
+            )
+        if self.train_chars is None:
+            object.__setattr__(self, "train_chars", min(1000 * self.vocab_size, MAX_TRAIN_CHARS))
+        for key, value in (("train_chars", self.train_chars), ("max_document_chars", self.max_document_chars)):
+            if value is not None and not 1 <= value <= MAX_TRAIN_CHARS:
+                raise ValueError(f"tokenizer.{key}={value}: must be from 1 to {MAX_TRAIN_CHARS:,}")
+        pattern = SPLIT_PATTERN if self.pattern is None else NAMED_PATTERNS.get(self.pattern, self.pattern)
+        if not READ_ALIKE.fullmatch(pattern):
+            raise ValueError(
+                f"tokenizer.pattern={self.pattern}: not a pattern that tiktoken and transformers are known to read "
+                f"alike; take {', '.join(NAMED_PATTERNS)}, or vary one of them, for example {SPLIT_PATTERN}"
+            )
+        object.__setattr__(self, "pattern", pattern)
 
 
 def identity(config: TokenizerConfig) -> dict[str, Any]:
@@ -86,30 +116,43 @@ def size_before_text(config: TokenizerConfig) -> int | None:
         assert config.path is not None
         folder = tokenizer_folder(config.path)
         return n_ids(folder) if (folder / TOKENIZER).is_file() else None
+    if config.kind in ("grokking", "arithmetic") or config.characters:
+        return build_tokenizer(config, tuple).vocab_size
     return config.vocab_size  # of bpe: text with few pairs that repeat gives fewer
 
 
 def build_tokenizer(config: TokenizerConfig, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     """The tokenizer of `config`; `texts` is called only for the kinds that are made from text (char, bpe)."""
-    if config.kind == "byte":
-        return ByteTokenizer()
-    if config.kind == "char":
-        return CharTokenizer.from_texts(texts())
-    if config.kind == "tiktoken":
-        assert config.name is not None
-        return TiktokenTokenizer.from_name(config.name)
-    if config.kind == "folder":
-        assert config.path is not None
-        return load_tokenizer(tokenizer_folder(config.path))
-    assert config.vocab_size is not None and config.train_chars is not None
-    return train_bpe(_first_chars(texts(), config.train_chars), config.vocab_size)
+    match config.kind:
+        case "byte":
+            return ByteTokenizer()
+        case "char" if config.characters:
+            return CharTokenizer(config.characters, in_order=True)
+        case "char":
+            return CharTokenizer.from_texts(texts())
+        case "tiktoken":
+            assert config.name is not None
+            return TiktokenTokenizer.from_name(config.name)
+        case "folder":
+            assert config.path is not None
+            return load_tokenizer(tokenizer_folder(config.path))
+        case "grokking":
+            assert config.modulus is not None
+            return grokking_tokenizer(config.modulus)
+        case "arithmetic":
+            return arithmetic_tokenizer()
+    assert config.vocab_size is not None and config.pattern is not None
+    return train_bpe(learnt(texts(), config), config.vocab_size, config.pattern, SPECIALS[config.specials])
 
 
-def _first_chars(texts: Iterable[str], limit: int) -> Iterator[str]:
+def learnt(texts: Iterable[str], config: TokenizerConfig) -> Iterator[str]:
+    """What a BPE learns from."""
+    left = config.train_chars
+    assert left is not None
     for text in texts:
-        yield text[:limit]
-        limit -= len(text)
-        if limit <= 0:
+        yield (part := text[:left])
+        left -= len(part)
+        if left <= 0:
             return
 
 
@@ -121,15 +164,17 @@ def save(tokenizer: Vocabulary, folder: Path | str) -> None:
         return
     with atomic_path(folder / TOKENIZER) as temporary:
         temporary.write_text(tokenizer.to_hugging_face().to_str(pretty=True), encoding="utf-8")
-    end_of_text = END_OF_TEXT if tokenizer.eot_id is not None else None
+    begin, end = tokenizer.name_of(tokenizer.bos_id), tokenizer.name_of(tokenizer.eot_id)
     config = {
         "kind": tokenizer.kind,
         "fingerprint": tokenizer.fingerprint,
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": end_of_text,
-        "eos_token": end_of_text,
+        "bos_token": end if end == END_OF_TEXT else begin,
+        "eos_token": end,
         "clean_up_tokenization_spaces": False,
     }
+    if has_chat_tokens(tokenizer):
+        config["chat_template"] = chat_template()
     write_json(folder / CONFIG, config)
 
 
@@ -163,7 +208,9 @@ def _make(origin: Origin, content: dict[str, Any]) -> Vocabulary:
     if origin.kind == ByteTokenizer.kind:
         return ByteTokenizer()
     if origin.kind == CharTokenizer.kind:
-        return CharTokenizer("".join(content["model"]["vocab"]))
+        return CharTokenizer("".join(words_of(content)), in_order=True)
+    if origin.kind == WordTokenizer.kind:
+        return WordTokenizer(words_of(content), origin.specials, origin.bos_id)
     if origin.kind == WrappedTokenizer.kind:
         return WrappedTokenizer(origin, content)
     if origin.kind is not None and origin.kind not in BPE_KINDS:

@@ -81,12 +81,19 @@ def _origin(
         begin = next((name for name, i in ids.items() if i == bos_id), end if end == END_OF_TEXT else None)
         config = {"bos_token": begin, "eos_token": end, **config, "tokenizer_class": "PreTrainedTokenizerFast"}
     eot_id = None if end is None else ids[end]
-    specials = {name: ids[name] for name in ids.keys() - _ordinary(content, ids)}
+    ordinary = _ordinary(content, ids)
+    specials = {name: ids[name] for name in sorted(ids, key=ids.__getitem__) if name not in ordinary}
     return Origin(text, config, beside, kind, fingerprint, specials, eot_id, bos_id)
 
 
 def added_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     return content.get("added_tokens") or []
+
+
+def words_of(content: dict[str, Any]) -> list[str]:
+    """The entries of a vocabulary that is a table, in the order of their ids."""
+    vocabulary = content["model"]["vocab"]
+    return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def n_ids(folder: Path | str) -> int:

@@ -1,6 +1,6 @@
 """What every tokenizer can do; not a base class (that is `vocabulary.Vocabulary`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,10 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int: ...
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """The ids that no text gives, by name."""
 
     @property
     def eot_id(self) -> int | None:

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from nanolit.tokenizers.origin import Origin
 
 END_OF_TEXT = "<|endoftext|>"
+# nanochat's, in its order. The first stands before every document, which is also how one ends.
+CHAT_SPECIALS = (
+    *("<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"),
+    *("<|python_start|>", "<|python_end|>", "<|output_start|>", "<|output_end|>"),
+)
 
 
 class Vocabulary(ABC):
     """`tokens[id]` are the bytes of an id (b"" for specials and unused ids), `specials` maps names to ids."""
 
     kind: ClassVar[str]
-    bos_id: int | None = None
     origin: "Origin | None" = None
 
     def __init__(self, tokens: Sequence[bytes], specials: dict[str, int], pattern: str = "") -> None:
@@ -33,7 +37,8 @@ class Vocabulary(ABC):
         self.specials = specials
         self.pattern = pattern  # how text is cut before merging; empty: not cut
         self.vocab_size = len(self._tokens)
-        self.eot_id = specials.get(END_OF_TEXT)
+        self.bos_id = specials.get(CHAT_SPECIALS[0])
+        self.eot_id = specials.get(END_OF_TEXT, self.bos_id)
         assert all(self._tokens[i] == b"" for i in specials.values())
 
     def remember(self, origin: "Origin") -> None:
@@ -59,6 +64,10 @@ class Vocabulary(ABC):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._tokens[token_id]
+
+    def name_of(self, token_id: int | None) -> str | None:
+        """A token that ends or begins a text, as the files of a tokenizer name it."""
+        return None if token_id is None else self._shown[token_id].decode()
 
     def byte_lengths(self) -> np.ndarray:
         """How many bytes of text each id stands for (0 for specials): the denominator of bits per byte."""

@@ -1,0 +1,1 @@
+"""Pictures of results. It reads no run and computes nothing."""
