@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
-from nanolit.data.shards import open_shard
-from nanolit.data.windows import IGNORE, TokenWindows
+from nanolit.data.packing import PackedRows
+from nanolit.data.rows import IGNORE
+from nanolit.data.shards import open_shard, shard_writer
+from nanolit.data.windows import TokenWindows
 
 N_TOKENS = 331
 
@@ -52,12 +54,81 @@ def test_an_epoch_takes_every_window_once(shards):
     assert sorted(first_tokens.tolist()) == list(range(0, 330, 10)) != first_tokens.tolist()
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_workers_do_not_change_the_order(shards, num_workers):
-    batches = MicroBatches(TokenWindows(shards, 8), BatchPlan(4, 2), seed=5)
-    loader = DataLoader(batches, sampler=range(3, 13), batch_size=None, num_workers=num_workers)
-    loaded = [batch["inputs"] for batch in loader]
-    assert all(torch.equal(loaded[i], batches[i + 3]["inputs"]) for i in range(10))
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    """Documents of two shards whose last tokens are to be predicted, one of them in no part."""
+    folder, draw, shards = tmp_path_factory.mktemp("supervised"), np.random.default_rng(0), []
+    for name in "ab":
+        with shard_writer(folder / name, 1000, "00" * 32) as writer:
+            for length in draw.integers(2, 9, 20):
+                begins = length if length == 5 else draw.integers(0, length)
+                writer.append(draw.integers(1, 1000, length), supervised=np.arange(length) >= begins)
+        shards.append(open_shard(folder / name))
+    return shards
+
+
+def rows_of(kind, shards, supervised):
+    if kind == "stream":
+        return TokenWindows(shards, 8, 3)
+    if kind == "masked stream":
+        return TokenWindows(supervised, 8, mask_documents=True)
+    return PackedRows(supervised, 8, kind, mask_documents=True)
+
+
+KINDS = ("stream", "masked stream", "document", "best_fit_padded")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 100), step=st.integers(0, 20), world_size=st.sampled_from([1, 2, 4]), data=st.data())
+def test_the_targets_of_a_step_are_those_of_all_its_parts(shards, supervised, kind, seed, step, world_size, data):
+    rows = rows_of(kind, shards, supervised)
+    micro = data.draw(st.sampled_from([m for m in (1, 2, 3, 4, 6, 12) if 12 // world_size % m == 0]))
+    whole = MicroBatches(rows, BatchPlan(12, 12), seed)[step]
+    plans = [BatchPlan(12, micro, world_size, rank) for rank in range(world_size)]
+    n = plans[0].accumulation
+    parts = [MicroBatches(rows, plan, seed)[step * n + m] for m in range(n) for plan in plans]
+    for key in whole.keys() - {"step_targets"}:
+        assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
+    assert {part["step_targets"] for part in parts} == {int((whole["targets"] != IGNORE).sum())}
+    assert "examples" not in whole
+
+
+@pytest.mark.parametrize("kind", ["stream", "best_fit_padded"])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("num_workers", [0, 2, 4])
+def test_ranks_and_workers_do_not_change_the_order(shards, supervised, kind, world_size, num_workers):
+    rows = rows_of(kind, shards, supervised)
+    whole = MicroBatches(rows, BatchPlan(8, 8), seed=5)
+    loaders = [
+        DataLoader(
+            MicroBatches(rows, BatchPlan(8, 2, world_size, rank), seed=5),
+            sampler=range(2 * 8 // (2 * world_size), 5 * 8 // (2 * world_size)),  # a run that goes on at step 2
+            batch_size=None,
+            num_workers=num_workers,
+        )
+        for rank in range(world_size)
+    ]
+    served = [batch for batches in zip(*loaders, strict=True) for batch in batches]
+    for key in ("inputs", "targets"):
+        in_order = torch.cat([batch[key] for batch in served]).split(8)
+        assert all(torch.equal(ids, whole[2 + i][key]) for i, ids in enumerate(in_order)) and len(in_order) == 3
+    assert [batch["step_targets"] for batch in served] == [
+        whole[2 + i]["step_targets"] for i in range(3) for _ in range(4)
+    ]
+
+
+@pytest.mark.parametrize("n_rows", [1, 4, 5, 1000])
+def test_evaluation_of_the_first_rows(supervised, n_rows):
+    rows = rows_of("best_fit_padded", None, supervised)
+    expected = rows.take(range(min(n_rows, len(rows))))
+    ranks = [EvalBatches(rows, 3, 2, rank, n_rows) for rank in range(2)]
+    batches = [rank[i] for i in range(len(ranks[0])) for rank in ranks]
+    for key in ("inputs", "targets", "documents", "examples"):
+        found = torch.cat([batch[key] for batch in batches]).numpy()
+        assert np.array_equal(found[: len(expected[key])], expected[key])
+        if key in ("targets", "examples"):
+            assert (found[len(expected[key]) :] == -1).all()
 
 
 @given(block_size=st.integers(1, 40), batch_size=st.integers(1, 12), world_size=st.integers(1, 5))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nanolit.data.windows import IGNORE
+from nanolit.data.rows import IGNORE
 from nanolit.evals.loss import batch_sums, evaluate, metrics, no_sums, standard_error
 
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ def test_without_a_target_there_is_nothing_to_say(rows):
 
 
 def test_a_hopeless_loss_has_a_finite_perplexity():
-    sums = torch.tensor([5000.0, 1.0, 0.0, 5000.0, 1.0], dtype=torch.float64)
+    sums = torch.tensor([5000.0, 1.0, 0.0, 5000.0, 1.0, 0.0, 0.0], dtype=torch.float64)
     assert metrics(sums)["loss"] == 5000 and math.isfinite(metrics(sums)["ppl"])
 
 
@@ -157,3 +157,43 @@ def test_progress_sees_the_sums_so_far(rows):
     evaluate(Bigrams(), batches, BYTES, CPU, progress=lambda n, sums: seen.append((n, metrics(sums)["loss"])))
     so_far = [token_by_token(inputs[:n], targets[:n])["loss"] for n in (4, 8, 9)]
     assert seen == [(n, pytest.approx(loss, rel=1e-6)) for n, loss in enumerate(so_far, start=1)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 9])
+def test_exact_are_the_examples_with_every_target_right(rows, size):
+    inputs, _ = rows
+    likeliest = Bigrams().table.argmax(1)[inputs]
+    draw = np.random.default_rng(2)
+    targets = torch.where(torch.from_numpy(draw.random(inputs.shape) < 0.7), likeliest, (likeliest + 1) % VOCAB)
+    examples = torch.from_numpy(np.sort(draw.integers(0, 4, inputs.shape)))
+    examples[torch.from_numpy(draw.random(inputs.shape) < 0.3)] = -1
+    targets[examples < 0] = IGNORE
+    right: dict[tuple[int, int], bool] = {}
+    for row, of_row in enumerate(examples.tolist()):
+        for at, example in enumerate(of_row):
+            if example >= 0:
+                hit = bool(likeliest[row, at] == targets[row, at])
+                right[row, example] = right.get((row, example), True) and hit
+    parts = zip(inputs.split(size), targets.split(size), examples.split(size), strict=True)
+    batches = [{"inputs": i, "targets": t, "examples": e} for i, t, e in parts]
+    report = evaluate(Bigrams(), batches, BYTES, CPU)
+    assert 0 < report.exact < 1 and report.exact == pytest.approx(sum(right.values()) / len(right), abs=1e-12)
+
+
+def test_plain_text_has_no_exact(rows):
+    assert "exact" not in metrics(batch_sums(*Bigrams().eval().score(*rows), rows[1], BYTES))
+    assert math.isnan(evaluate(Bigrams(), in_batches(*rows, 3), BYTES, CPU).exact)
+
+
+def test_the_network_is_told_of_documents_only_if_there_are_any(rows):
+    seen = []
+
+    class Looks(Bigrams):
+        def score(self, ids, targets, **told):
+            seen.append(told)
+            return super().score(ids, targets)
+
+    (batch,) = in_batches(*rows, 9)
+    documents = torch.zeros_like(batch["inputs"])
+    evaluate(Looks(), [batch, {**batch, "documents": documents}], BYTES, CPU)
+    assert seen == [{}, {"documents": documents}]

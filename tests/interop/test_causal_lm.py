@@ -221,3 +221,9 @@ def test_a_saved_model_that_looks_ahead_is_refused(tmp_path):
     transformers.BertLMHeadModel(settings).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"sees the tokens that it is to predict"):
         CausalLM.load(tmp_path)
+
+
+def test_documents_are_refused(network):
+    for call in (network, network.score):
+        with pytest.raises(ValueError, match=r"^data\.loader\.mask_documents: got true, but this network cannot keep"):
+            call(ids(20), ids(20), documents=torch.zeros(2, 20, dtype=torch.long))

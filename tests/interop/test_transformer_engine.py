@@ -163,6 +163,12 @@ def test_generation_with_and_without_the_cache(network):
     assert cached == anew
 
 
+def test_documents_are_refused(network):
+    for call in (network, network.score):
+        with pytest.raises(ValueError, match=r"^data\.loader\.mask_documents: got true"):
+            call(ids(9), ids(9), documents=torch.zeros_like(ids(9)))
+
+
 def test_it_trains(network):
     from nanolit.optim.build import AdamWConfig, MuonConfig, build_optimizer
 

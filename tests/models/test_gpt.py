@@ -260,6 +260,30 @@ def test_cached_logits_equal_uncached_however_the_text_is_cut(name, parts):
 
 
 @pytest.mark.parametrize("name", SWITCHES)
+@settings(max_examples=6, deadline=None)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=7).filter(lambda lengths: sum(lengths) <= 24))
+def test_documents_of_one_row_are_computed_as_if_each_stood_alone(name, lengths):
+    model, T = build(**SWITCHES[name]), sum(lengths)
+    ids, targets = tokens(2, T), tokens(2, T)
+    targets[:, ::5] = IGNORE
+    documents = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).expand(2, T)
+    with torch.no_grad():
+        together = model(ids, targets, documents=documents)
+        parts = zip(ids.split(lengths, dim=1), targets.split(lengths, dim=1), strict=True)
+        alone = torch.cat([model(*part) for part in parts], dim=1)
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(model.score(ids, targets, documents)[0], alone, rtol=1e-5, atol=1e-5)
+        if len(lengths) > 1 and lengths[1] > 1:
+            assert not torch.allclose(model(ids), model(ids, documents=documents), atol=1e-3)
+
+
+def test_documents_need_the_whole_text():
+    model = build()
+    with pytest.raises(ValueError, match="documents: a cache goes on with one text"):
+        model(tokens(), cache=model.new_cache(3, 24), documents=torch.zeros(3, 24, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", SWITCHES)
 def test_a_meta_model_is_filled_by_init_weights_as_a_direct_one(name):
     config = dataclasses.replace(TINY, **SWITCHES[name])
     direct = GPT(config)

@@ -16,7 +16,9 @@ import torch
 
 from nanolit.cli.training_run import quiet_lightning
 from nanolit.data.batches import BatchPlan, MicroBatches
-from nanolit.data.prepare import DataConfig, Prepared, prepare
+from nanolit.data.config import DataConfig
+from nanolit.data.prepare import prepare
+from nanolit.data.prepared import Prepared
 from nanolit.datamodules.pretrain import LoaderConfig, PretrainData
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import GPT

@@ -403,7 +403,7 @@ def test_the_report_names_the_gradient_that_is_not_finite_and_the_batch_of_that_
     assert all(0 < norms[name]["gradient"] < 100 for name in healthy)
     batch = np.load(caught.value.folder / "batch.npz", allow_pickle=False)
     data = bench.data(8, loader=loader)
-    first = MicroBatches(data.train_windows, BatchPlan(8, 8), 3, loader.shuffle)[0]
+    first = MicroBatches(data.train_rows, BatchPlan(8, 8), 3, loader.shuffle)[0]
     assert (batch["inputs"] == first["inputs"].numpy()).all(), "one step is repeated: the batch is always the first"
 
 

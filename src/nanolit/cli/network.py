@@ -17,7 +17,7 @@ from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
 from nanolit.models.families import family_of, why_none
 from nanolit.models.gpt import GPT
-from nanolit.models.network import Network
+from nanolit.models.network import Network, refuse_documents
 from nanolit.models.surgery import MAY_CHANGE, adapted, resize_vocabulary
 from nanolit.optim.build import EMBEDDING, HEAD, MuonConfig, OptimizerConfig, build_optimizer
 from nanolit.runtime.typed import build
@@ -151,13 +151,16 @@ def saver(network: Network) -> Callable[[Path, Any, dict[str, Any]], None]:
     return lambda folder, foreign, extra: foreign.save(folder, extra)
 
 
-def describe(network: Network, device: torch.device, dtype: torch.dtype) -> list[str]:
-    """Before training: what computes attention, and who will be able to open the model."""
+def describe(network: Network, device: torch.device, dtype: torch.dtype, documents: bool = False) -> list[str]:
+    """Before training: what computes attention (within `documents`), and who will be able to open the model."""
     if not isinstance(network, GPT):
+        refuse_documents(True if documents else None)
         return [f"model: {type(getattr(network, 'model', network)).__name__}; its directory opens in transformers"]
     config = network.config
     windows = any(config.layer_window(layer) for layer in range(config.n_layer))
-    attention = describe_backend(config.attention, device, windows=windows, dropout_p=config.dropout, dtype=dtype)
+    attention = describe_backend(
+        config.attention, device, windows=windows, documents=documents, dropout_p=config.dropout, dtype=dtype
+    )
     family = family_of(config)
     if family is None:
         opens = f"model: of no family that transformers knows, so it cannot be exported; {why_none(config)}"

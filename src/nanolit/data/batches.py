@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nanolit.data.order import window_of
-from nanolit.data.windows import IGNORE, TokenWindows
+from nanolit.data.rows import IGNORE, Rows
 
 
 @dataclass(frozen=True)
@@ -58,47 +58,62 @@ class BatchPlan:
 class MicroBatches:
     """`[i]` is the i-th micro-batch of this rank's run, for any i: endless, so its length is the sampler's to say."""
 
-    def __init__(self, windows: TokenWindows, plan: BatchPlan, seed: int, shuffle: bool = True) -> None:
-        self.windows = windows
+    def __init__(self, rows: Rows, plan: BatchPlan, seed: int, shuffle: bool = True) -> None:
+        self.rows = rows
         self.plan = plan
         self.seed = seed
         self.shuffle = shuffle
+        self._counted = (-1, 0)  # the last step that was asked for, and its targets
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         plan = self.plan
         step, micro = divmod(i, plan.accumulation)
         first = step * plan.batch_size + (micro * plan.world_size + plan.rank) * plan.micro_batch_size
-        samples = np.arange(first, first + plan.micro_batch_size)
-        inputs, targets = self.windows.take(window_of(samples, len(self.windows), self.seed, self.shuffle))
-        return {
-            "inputs": torch.from_numpy(inputs),  # (B, T)
-            "targets": torch.from_numpy(targets),  # (B, T)
-            "step_targets": plan.batch_size * self.windows.block_size,  # all that is predicted in the optimizer step
-        }
+        batch = self.rows.take(self._rows_of(first, plan.micro_batch_size))
+        batch.pop("examples", None)  # for a metric of evaluation
+        tensors = {key: torch.from_numpy(array) for key, array in batch.items()}  # (B, T) each
+        return {**tensors, "step_targets": self._step_targets(step)}
+
+    def _rows_of(self, first: int, n_samples: int) -> np.ndarray:
+        return window_of(np.arange(first, first + n_samples), len(self.rows), self.seed, self.shuffle)
+
+    def _step_targets(self, step: int) -> int:
+        """All that is predicted in the optimizer step, over all ranks."""
+        if self.rows.row_targets is not None:
+            return self.plan.batch_size * self.rows.row_targets
+        if self._counted[0] != step:
+            of_step = self._rows_of(step * self.plan.batch_size, self.plan.batch_size)
+            self._counted = step, self.rows.n_targets(of_step)
+        return self._counted[1]
 
 
 class EvalBatches:
-    """All windows once, in order, dealt out to the ranks; every rank has as many batches, all of one shape.
+    """All rows once, or the first `n_rows`, in order, dealt out to the ranks; every rank has as many batches, all of
+    one shape.
 
     The rows that fill up the last batches have only targets of IGNORE and count for nothing.
     """
 
-    def __init__(self, windows: TokenWindows, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
-        self.windows = windows
+    def __init__(
+        self, rows: Rows, batch_size: int, world_size: int = 1, rank: int = 0, n_rows: int | None = None
+    ) -> None:
+        self.rows = rows
         self.batch_size = batch_size
         self.world_size = world_size
         self.rank = rank
+        self.n_rows = len(rows) if n_rows is None else min(n_rows, len(rows))
 
     def __len__(self) -> int:
-        return -(-len(self.windows) // (self.batch_size * self.world_size))
+        return -(-self.n_rows // (self.batch_size * self.world_size))
 
     def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
         if not 0 <= i < len(self):
             raise IndexError(f"batch {i} of {len(self)}")
         first = (i * self.world_size + self.rank) * self.batch_size
-        rows = np.arange(first, min(first + self.batch_size, len(self.windows)))
-        inputs, targets = self.windows.take(rows)
-        missing = ((0, self.batch_size - len(rows)), (0, 0))
-        inputs = np.pad(inputs, missing)
-        targets = np.pad(targets, missing, constant_values=IGNORE)
-        return {"inputs": torch.from_numpy(inputs), "targets": torch.from_numpy(targets)}  # (B, T), (B, T)
+        batch = self.rows.take(range(first, min(first + self.batch_size, self.n_rows)))
+        missing = ((0, self.batch_size - len(batch["inputs"])), (0, 0))
+        nothing = {"targets": IGNORE, "examples": -1}
+        return {
+            key: torch.from_numpy(np.pad(array, missing, constant_values=nothing.get(key, 0)))  # (B, T) each
+            for key, array in batch.items()
+        }

@@ -1,7 +1,8 @@
-"""How well a model predicts tokens: loss, perplexity, bits per byte and accuracy, all from five sums over the targets.
+"""How well a model predicts tokens: loss, perplexity, bits per byte, accuracy and the part of examples that are right
+from end to end, all from seven sums over the targets.
 
 Sums, so that neither batch size nor number of processes can change a metric. Not a Trainer and not a loader: whoever
-calls brings batches {"inputs": (B, T), "targets": (B, T) with -1 for "predicts nothing"}.
+calls brings batches of data/rows.py, as tensors.
 """
 
 import math
@@ -14,19 +15,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanolit.models.network import Network
+from nanolit.models.network import Network, documents_of
 
 
 def no_sums(device: torch.device) -> Tensor:
-    """Of nats, targets, correct ones, nats of text, bytes: where adding up begins."""
-    return torch.zeros(5, dtype=_sum_dtype(device), device=device)
+    """Of nats, targets, correct ones, nats of text, bytes, examples, correct ones: where adding up begins."""
+    return torch.zeros(7, dtype=_sum_dtype(device), device=device)
 
 
-def batch_sums(nll: Tensor, correct: Tensor, targets: Tensor, byte_lengths: Tensor) -> Tensor:
-    """The five sums of one batch, from what `score` gave (B,T) and (B,T), and the bytes of each token's text (V,)."""
+def batch_sums(
+    nll: Tensor, correct: Tensor, targets: Tensor, byte_lengths: Tensor, examples: Tensor | None = None
+) -> Tensor:
+    """The sums of one batch, from what `score` gave (B,T) and (B,T), the bytes of each token's text (V,), and the
+    example that each target belongs to (B,T), where there are examples.
+    """
     n_bytes = byte_lengths[targets.clamp_min(0)] * (targets >= 0)  # (B, T), 0 for special tokens
-    parts = (nll.sum(), (targets >= 0).sum(), correct.sum(), nll[n_bytes > 0].sum(), n_bytes.sum())
+    parts = [nll.sum(), (targets >= 0).sum(), correct.sum(), nll[n_bytes > 0].sum(), n_bytes.sum()]
+    parts += [nll.new_zeros(()), nll.new_zeros(())] if examples is None else _count_examples(correct, examples)
     return torch.stack([part.to(_sum_dtype(nll.device)) for part in parts])
+
+
+def _count_examples(correct: Tensor, examples: Tensor) -> list[Tensor]:
+    """How many examples there are, and how many of them have every target right. An example is in one row."""
+    B, T = examples.shape
+    slots = examples + 1 + torch.arange(B, device=examples.device)[:, None] * (T + 1)  # the first of a row: of none
+    n_targets = torch.zeros(B * (T + 1), dtype=torch.long, device=examples.device)
+    n_right = torch.zeros_like(n_targets)
+    n_targets.scatter_add_(0, slots.flatten(), torch.ones_like(slots).flatten())
+    n_right.scatter_add_(0, slots.flatten(), correct.long().flatten())
+    n_targets, n_right = n_targets.view(B, T + 1)[:, 1:], n_right.view(B, T + 1)[:, 1:]
+    return [(n_targets > 0).sum(), ((n_targets > 0) & (n_right == n_targets)).sum()]
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
@@ -36,7 +54,7 @@ def _sum_dtype(device: torch.device) -> torch.dtype:
 
 def metrics(sums: Tensor) -> dict[str, float]:
     """What the sums say; empty without a target. Bits per byte leave special tokens out, which stand for no text."""
-    nats, n_targets, n_correct, text_nats, n_bytes = sums.tolist()
+    nats, n_targets, n_correct, text_nats, n_bytes, n_examples, n_exact = sums.tolist()
     if n_targets == 0:
         return {}
     loss = nats / n_targets
@@ -45,7 +63,7 @@ def metrics(sums: Tensor) -> dict[str, float]:
         "ppl": math.exp(min(loss, 700.0)),
         "bpb": text_nats / (math.log(2) * n_bytes) if n_bytes else math.nan,
         "accuracy": n_correct / n_targets,
-    }
+    } | ({"exact": n_exact / n_examples} if n_examples else {})
 
 
 def standard_error(nats: Tensor, n_targets: Tensor) -> float:
@@ -72,6 +90,7 @@ class LossReport:
     n_tokens: int  # predicted ones
     n_bytes: int  # of text that they stand for
     seconds: float
+    exact: float = math.nan  # part of the examples that are right from end to end
 
     @property
     def tokens_per_s(self) -> float:
@@ -99,9 +118,10 @@ def evaluate(
     context = torch.autocast(device.type, autocast) if autocast else nullcontext()
     with torch.inference_mode(), context:
         for number, batch in enumerate(batches, start=1):
-            inputs, targets = (batch[key].to(device, non_blocking=True) for key in ("inputs", "targets"))
-            nll, correct = network.score(inputs, targets)
-            sums += batch_sums(nll, correct, targets, byte_lengths)
+            batch = {key: x.to(device, non_blocking=True) for key, x in batch.items() if isinstance(x, Tensor)}
+            targets = batch["targets"]  # (B, T)
+            nll, correct = network.score(batch["inputs"], targets, **documents_of(batch))
+            sums += batch_sums(nll, correct, targets, byte_lengths, batch.get("examples"))
             nats.append(nll.sum(1))
             n_targets.append((targets >= 0).sum(1))
             if progress:

@@ -24,6 +24,7 @@ from nanolit.interop.packages import need, plain_words
 from nanolit.interop.token_cache import TokenCache
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import nll
+from nanolit.models.network import refuse_documents
 from nanolit.runtime.files import read_json, write_json
 from nanolit.runtime.suggest import suggest
 
@@ -135,12 +136,15 @@ class CausalLM(nn.Module):
         targets: Tensor | None = None,
         cache: "PastTokens | TokenCache | None" = None,
         last_only: bool = False,
+        documents: Tensor | None = None,
     ) -> Tensor:
+        refuse_documents(documents)
         if targets is not None:
             return nll(self.logits(ids).float(), targets)
         return self.logits(ids, cache, last_only)
 
-    def score(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        refuse_documents(documents)
         logits = self.logits(ids).float()  # (B, T, V)
         return nll(logits, targets), logits.argmax(dim=-1) == targets
 

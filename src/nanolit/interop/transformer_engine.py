@@ -21,6 +21,7 @@ from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
 from nanolit.models.gpt import GPT, nll
 from nanolit.models.init import init_buffers, rope_frequencies
+from nanolit.models.network import refuse_documents
 from nanolit.models.surgery import adapted
 from nanolit.runtime.typed import build as built
 
@@ -101,14 +102,21 @@ class TransformerEngineLlama(nn.Module):
         self.register_buffer("rope", torch.cat((angles, angles), dim=-1)[:, None, None], persistent=False)
 
     def forward(
-        self, ids: Tensor, targets: Tensor | None = None, cache: TokenCache | None = None, last_only: bool = False
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        cache: TokenCache | None = None,
+        last_only: bool = False,
+        documents: Tensor | None = None,
     ) -> Tensor:
+        refuse_documents(documents)
         if targets is not None:
             return nll(self.logits(ids).float(), targets)
         T, ids = ids.size(1), ids if cache is None else cache.append(ids)
         return self.logits(ids, n_last=1 if last_only else T)
 
-    def score(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        refuse_documents(documents)
         logits = self.logits(ids).float()
         return nll(logits, targets), logits.argmax(dim=-1) == targets
 

@@ -169,41 +169,50 @@ class GPT(nn.Module):
         init_weights(self)
 
     def forward(
-        self, ids: Tensor, targets: Tensor | None = None, cache: KVCache | None = None, last_only: bool = False
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        cache: KVCache | None = None,
+        last_only: bool = False,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """With targets (B,T): each token's negative log-likelihood (B,T) in float32, 0 where the target is IGNORE.
 
         Without: logits (B,T,vocab_size), or (B,1,vocab_size) with `last_only`. A cache goes on from the tokens that it
-        has, and takes the new ones in.
+        has, and takes the new ones in. documents (B,T): the number of each token's document,
+        each a text of its own.
         """
-        x = self.features(ids, cache)  # (B, T, C)
+        x = self.features(ids, cache, documents)  # (B, T, C)
         if targets is not None:
             return nll(self.logits(x), targets)
         # Rows that only pad the vocabulary compete in the training softmax, as in nanoGPT, but nobody may draw them.
         return self.logits(x[:, -1:] if last_only else x)[..., : self.config.vocab_size]
 
-    def score(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """For evaluation, in one pass: negative log-likelihood (B,T), and whether the likeliest token is the target."""
-        logits = self.logits(self.features(ids))
+        logits = self.logits(self.features(ids, documents=documents))
         return nll(logits, targets), logits[..., : self.config.vocab_size].argmax(dim=-1) == targets
 
-    def features(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    def features(self, ids: Tensor, cache: KVCache | None = None, documents: Tensor | None = None) -> Tensor:
         """What the head reads: the residual stream (B,T,C) after all blocks and the final norm."""
         T, config = ids.size(1), self.config
         if config.block_size < T:
             raise ValueError(f"{T} tokens do not fit into block_size={config.block_size}; give the model fewer")
+        if documents is not None and cache is not None:
+            raise ValueError("documents: a cache goes on with one text; give no cache, or no documents")
         at = slice(0, T) if cache is None else cache.positions(T)
         rope = None if self.rope is None else self.rope[:, at]  # (2, T, 1, D)
         sees = partial(
             visible,
             *(T, at.stop, ids.device),
+            documents=documents,
             backend=config.attention,
             dropout_p=config.dropout if self.training else 0.0,
             has_cache=cache is not None,
         )
         masks = {window: sees(window) for window in self.windows}
         context = Context(ids, rope, masks, cache, self.value_embeddings)
-        x = start = middle = self.dropout(self.embed(ids, at, cache))  # (B, T, C)
+        x = start = middle = self.dropout(self.embed(ids, at, cache, documents))  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             if self.residual_scale is not None and self.skip_scale is not None:
                 x = self.residual_scale[layer] * x + self.skip_scale[layer] * start
@@ -216,19 +225,22 @@ class GPT(nn.Module):
             cache.advance(ids)
         return self.final_norm(x)
 
-    def embed(self, ids: Tensor, at: slice, cache: KVCache | None) -> Tensor:
+    def embed(self, ids: Tensor, at: slice, cache: KVCache | None, documents: Tensor | None = None) -> Tensor:
+        goes_on = None if documents is None else continues(documents)  # (B, T)
         x = self.token_embedding(ids)  # (B, T, C)
         if self.position_embedding is not None:
-            x = x + self.position_embedding.weight[at]  # (T, C)
+            positions = self.position_embedding.weight[at]  # (T, C)
+            x = x + (positions if goes_on is None else positions[steps_within(goes_on)])
         if self.bigram_embedding is not None:
             # Before the first token stands id 0. With bigram_rows >= vocab_size^2 each pair has a row of its own.
-            before = ids.new_zeros(ids.size(0), 1) if cache is None else cache.last_ids
-            pair = torch.cat((before, ids[:, :-1]), dim=1) * self.config.vocab_size + ids  # (B, T)
-            x = x + self.bigram_embedding(pair % self.config.bigram_rows)
+            first = ids.new_zeros(ids.size(0), 1) if cache is None else cache.last_ids
+            before = torch.cat((first, ids[:, :-1]), dim=1)  # (B, T)
+            before = before if goes_on is None else before * goes_on
+            x = x + self.bigram_embedding((before * self.config.vocab_size + ids) % self.config.bigram_rows)
         if self.embed_norm is not None:
             x = self.embed_norm(x)
         if self.smear_gate is not None and self.smear_scale is not None:
-            x = smear(x, self.smear_gate, self.smear_scale, cache)
+            x = smear(x, self.smear_gate, self.smear_scale, cache, goes_on)
         return x
 
     def logits(self, x: Tensor) -> Tensor:
@@ -243,13 +255,25 @@ class GPT(nn.Module):
         return KVCache(self.config, batch, max_len, weight.device, weight.dtype)
 
 
-def smear(x: Tensor, gate: Tensor, scale: Tensor, cache: KVCache | None) -> Tensor:
+def smear(x: Tensor, gate: Tensor, scale: Tensor, cache: KVCache | None, goes_on: Tensor | None = None) -> Tensor:
     """Each position takes a gated share of the one before it, as it was before any smearing; the first has none."""
     before = torch.zeros_like(x[:, :1]) if cache is None or cache.last_embedding is None else cache.last_embedding
     if cache is not None:
         cache.last_embedding = x[:, -1:]  # (B, 1, C)
     share = scale * torch.sigmoid(x[..., :SMEAR_CHANNELS] @ gate.type_as(x))  # (B, T)
+    share = share if goes_on is None else share * goes_on
     return x + share[..., None] * torch.cat((before, x[:, :-1]), dim=1)
+
+
+def continues(documents: Tensor) -> Tensor:
+    """Whether the position before is of the same document (B,T)."""
+    return F.pad(documents[:, 1:] == documents[:, :-1], (1, 0))
+
+
+def steps_within(goes_on: Tensor) -> Tensor:
+    """How many positions of its document stand before each (B,T)."""
+    at = torch.arange(goes_on.size(1), device=goes_on.device)
+    return at - torch.where(goes_on, 0, at).cummax(dim=1).values
 
 
 def nll(logits: Tensor, targets: Tensor) -> Tensor:

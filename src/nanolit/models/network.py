@@ -9,6 +9,7 @@ B batch   T tokens   V vocabulary
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -29,14 +30,23 @@ class Network(Protocol):
     config: GPTConfig
     training: bool
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None, cache: Any = None, last_only: bool = False) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        cache: Any = None,
+        last_only: bool = False,
+        documents: Tensor | None = None,
+    ) -> Tensor:
         """With targets (B,T): negative log-likelihood of each (B,T) in float32, 0 where the target is -1.
 
         Without: logits (B,T,V), or (B,1,V) with `last_only`. A cache goes on from the tokens that it has, and takes
-        the new ones in.
+        the new ones in. documents (B,T): the number of each token's document; each is computed as if it stood alone,
+        and there is no cache. A network that cannot do that refuses (`refuse_documents`); it is never asked unless
+        batches say which documents they hold.
         """
 
-    def score(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """For evaluation: negative log-likelihood (B,T), and whether the likeliest token is the target (B,T)."""
 
     def new_cache(self, batch: int, max_len: int) -> Any:
@@ -51,3 +61,17 @@ class Network(Protocol):
     def train(self, mode: bool = True) -> Any: ...
 
     def eval(self) -> Any: ...
+
+
+def documents_of(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What `forward` and `score` are told besides inputs and targets, if the batch says it."""
+    return {"documents": batch["documents"]} if "documents" in batch else {}
+
+
+def refuse_documents(documents: Any) -> None:
+    """For networks that see all of a row."""
+    if documents is not None:
+        raise ValueError(
+            "data.loader.mask_documents: got true, but this network cannot keep the documents of a row apart; "
+            "give false, or a model that nanolit computes itself"
+        )

@@ -1,8 +1,9 @@
 """The LightningModule: one network, one optimizer, one schedule. It trains on whatever batches arrive.
 
 A batch is {"inputs": (B, T), "targets": (B, T) with -1 for "not supervised", "step_targets": how many targets the whole
-optimizer step has}. It knows no dataset, writes no files and logs nothing by itself: callbacks read `step_losses`,
-`grad_norms` and `evaluation`. Nothing in a training step waits for the device.
+optimizer step has}, and "documents": (B, T) where attention is to be kept within them. It knows no dataset, writes no
+files and logs nothing by itself: callbacks read `step_losses`, `grad_norms` and `evaluation`. Nothing in a training
+step waits for the device.
 """
 
 import math
@@ -17,11 +18,12 @@ from torch.optim import Optimizer
 
 from nanolit.evals.loss import batch_sums, metrics, no_sums
 from nanolit.models.directory import save_model
-from nanolit.models.network import Network
+from nanolit.models.network import Network, documents_of
 from nanolit.runtime.seeds import derive
 from nanolit.training.losses import step_loss
 from nanolit.training.stopwatch import Stopwatch
 
+EVALUATED = ("val", "train_eval")  # what the Trainer's loaders for validation are called in the metrics
 OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 
 
@@ -66,7 +68,7 @@ class LanguageModel(pl.LightningModule):
         self.grad_norms: list[Tensor] = []
         self.evaluation: dict[str, float] = {}
         self._micro_losses: list[Tensor] = []
-        self._sums: Tensor = torch.zeros(5)
+        self._sums: list[Tensor] = []  # of each split that is evaluated
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes which hook is running some forty times a step; nn.Module's way there takes 0.1 ms of it."""
@@ -82,7 +84,7 @@ class LanguageModel(pl.LightningModule):
             # Dropout is a pure function of (seed, micro-batch, rank): nothing to save, and no evaluation or sample
             # can shift it.
             torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
-        nll = self.network(batch["inputs"], batch["targets"])  # (B, T)
+        nll = self.network(batch["inputs"], batch["targets"], **documents_of(batch))  # (B, T)
         trainer = self.trainer
         loss = step_loss(nll, batch["step_targets"], trainer.accumulate_grad_batches, trainer.world_size)
         self._micro_losses.append(loss.detach())
@@ -129,19 +131,23 @@ class LanguageModel(pl.LightningModule):
     # Evaluation: sums over the whole split, so that neither batch size nor number of ranks can change a metric
 
     def on_validation_epoch_start(self) -> None:
-        self._sums = no_sums(self.device)
+        self._sums = [no_sums(self.device) for _ in EVALUATED]
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         targets = batch["targets"]  # (B, T)
-        nll, correct = self.network.score(batch["inputs"], targets)
-        self._sums += batch_sums(nll, correct, targets, self.byte_lengths)
+        nll, correct = self.network.score(batch["inputs"], targets, **documents_of(batch))
+        self._sums[dataloader_idx] += batch_sums(nll, correct, targets, self.byte_lengths, batch.get("examples"))
 
     def on_validation_epoch_end(self) -> None:
-        sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        found = metrics(sums)
+        sums = self.trainer.strategy.reduce(torch.stack(self._sums), reduce_op="sum")
+        found = {
+            f"{split}/{name}": value
+            for split, of_split in zip(EVALUATED, sums, strict=True)
+            for name, value in metrics(of_split).items()
+        }
         if not found:
             return
-        self.evaluation = {f"val/{name}": value for name, value in found.items()}
+        self.evaluation = found
         self.log_dict(
             self.evaluation, logger=False
         )  # for third-party callbacks, which look in trainer.callback_metrics
