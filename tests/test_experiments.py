@@ -26,6 +26,9 @@ OPTIONS = [
 # What an option, or an experiment, cannot do without.
 NEEDS = {
     "text": ["data.source=mine.txt"],
+    "conversations": ["data.source=mine.jsonl"],
+    "tokens": ["data.train=train.bin", "data.val=val.bin"],
+    "grokking": ["data=grokking"],
     "char": ["data.append_eot=false"],
     "folder": ["tokenizer.path=somewhere"],
     "pretrained": ["init_from=somewhere"],

@@ -18,7 +18,8 @@ from nanolit.cli import hydra_app
 from nanolit.cli.eval import HELP, EvalConfig, as_hydra_reads
 from nanolit.cli.evaluation import Evaluation, choose_batches
 from nanolit.cli.main import main
-from nanolit.data.prepare import Prepared
+from nanolit.data.prepared import Prepared
+from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.tokenizers.byte import ByteTokenizer
 
 EXPERIMENTS = hydra_app.experiments("eval")
@@ -208,8 +209,8 @@ def test_random_windows_are_pieces_of_the_split_and_do_not_follow_the_model(run_
     folder = Path(evaluate(f"model={run_folder}", *VILLAGE)[0]["data"]["folder"])
     prepared = Prepared.open(folder)
     settings = EvalConfig(batches=5, batch_size=3)
-    batches, n = choose_batches(settings, prepared, 8)
-    again, _ = choose_batches(settings, prepared, 8)
+    batches, n = choose_batches(settings, prepared, 8, LoaderConfig())
+    again, _ = choose_batches(settings, prepared, 8, LoaderConfig())
     text = " ".join(map(str, prepared.shards("val")[0].tokens.tolist()))
     starts = set()
     for i in range(n):
@@ -304,7 +305,7 @@ def test_an_experiment_is_nanogpts(name):
     evaluation = compose(f"experiment={name}")
     source, size, loss = PUBLISHED[name]
     assert evaluation.source == source
-    assert (evaluation.data.kind, evaluation.settings.split) == ("openwebtext", "val")
+    assert (evaluation.data.dataset, evaluation.settings.split) == ("Skylion007/openwebtext", "val")
     assert (evaluation.settings.batches, evaluation.settings.batch_size) == (500, 8)
     assert evaluation.tokenizer.name == "gpt2"
     header = (hydra_app.config_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()[:3]
@@ -364,7 +365,8 @@ def test_experiments_belong_to_their_command(capfd, tmp_path):
         ("batch_size=null", ["batch_size", "expected int"]),
         ("block_size=0", ["block_size: got 0"]),
         (f"block_size={BLOCK_SIZE + 1}", ["block_size: got 33, the model reads at most 32 tokens"]),
-        ("split=test", ["split: got 'test'", "train, val"]),
+        ("split=dev", ["split: got 'dev'", "train, val, test"]),
+        ("split=test", ["split: ", "has no test split in tokens, only train, val"]),
         ("dtype=fp16", ["dtype: got 'fp16'", "float32, bfloat16, float16"]),
         ("device=gpu", ["device: got 'gpu'"]),
         ("batchsize=3", ["batchsize", "did you mean batch_size?"]),

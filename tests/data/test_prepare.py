@@ -1,22 +1,32 @@
 import dataclasses
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from nanolit.data.prepare import Prepared, preparation_hash, prepare
-from nanolit.data.sources import DataConfig, open_source
+from nanolit.data.config import DataConfig
+from nanolit.data.prepare import merge, preparation_hash, prepare, prepare_piece
+from nanolit.data.prepared import Prepared
+from nanolit.data.sources import open_source
 from nanolit.runtime.files import read_json, write_json
+from nanolit.tokenizers.bpe import train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.char import CharTokenizer
 from nanolit.tokenizers.directory import TokenizerConfig
+from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
+from nanolit.tokenizers.vocabulary import END_OF_TEXT as EOT
 from nanolit.village import documents as village_documents
 
 BYTE = TokenizerConfig("byte")
@@ -95,17 +105,118 @@ def test_a_changed_source_is_prepared_anew_and_the_old_one_stays(text_config, tm
     assert Prepared.open(new).tokenizer.decode(tokens(Prepared.open(new), "val")).endswith("more line.\n<|endoftext|>")
 
 
-def test_bytes_do_not_depend_on_threads(tmp_path):
-    folders = [prepare(VILLAGE, BPE, tmp_path / str(n), n_threads=n) for n in (1, 3)]
+def test_bytes_do_not_depend_on_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr("nanolit.data.workers.WORTH_A_PROCESS_BYTES", 0)
+    data = dataclasses.replace(VILLAGE, shard_bytes=8000)
+    folders = [prepare(data, BPE, tmp_path / str(n), n_workers=n) for n in (1, 3)]
     assert content(folders[0]) == content(folders[1])
+    assert len(list(folders[0].glob("train-*.bin"))) == 5
 
 
-def test_small_shards_are_the_same_stream(tmp_path):
+@pytest.fixture
+def small_batches(monkeypatch):
+    """A shard is closed between two batches, so small ones need small batches."""
+    monkeypatch.setattr("nanolit.data.jobs.BATCH_CHARS", 1000)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shard_bytes=st.integers(500, 40_000), tokens_per_shard=st.integers(300, 40_000), n_pieces=st.integers(1, 7))
+def test_the_tokens_do_not_depend_on_how_they_are_cut_or_by_whom(
+    small_batches, shard_bytes, tokens_per_shard, n_pieces
+):
+    data = dataclasses.replace(VILLAGE, shard_bytes=shard_bytes, tokens_per_shard=tokens_per_shard)
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        whole, one = prepare(data, BYTE, root / "whole"), Prepared.open(prepare(VILLAGE, BYTE, root / "one"))
+        for piece in reversed(range(n_pieces)):
+            prepare_piece(data, BYTE, root / "pieces", piece, n_pieces, 1)
+        assert content(merge(data, BYTE, root / "pieces")) == content(whole)
+        for split in ("train", "val"):
+            assert np.array_equal(tokens(Prepared.open(whole), split), tokens(one, split))
+            assert all(s.header.n_tokens <= tokens_per_shard + 3000 for s in Prepared.open(whole).shards(split))
+
+
+def test_merge_refuses_what_is_not_whole(tmp_path):
+    data = dataclasses.replace(VILLAGE, shard_bytes=8000)
+    prepare_piece(data, BYTE, tmp_path, 0, 3, 1)
+    prepare_piece(data, BYTE, tmp_path, 2, 3, 1)
+    with pytest.raises(
+        ValueError, match=r"prepare\.merge: \d of \d portions .* the first is number \d; run the missing"
+    ):
+        merge(data, BYTE, tmp_path)
+    with pytest.raises(ValueError, match=r"prepare\.piece=3: must be 0 to 2"):
+        prepare_piece(data, BYTE, tmp_path, 3, 3, 1)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 1000, 12_345, 10**9])
+def test_max_tokens_are_the_first_ones(tmp_path, max_tokens):
+    data = dataclasses.replace(VILLAGE, shard_bytes=8000, max_tokens=max_tokens)
+    whole = Prepared.open(prepare(VILLAGE, BPE, tmp_path))
+    capped = Prepared.open(prepare(data, BPE, tmp_path, n_workers=2))
+    ids = tokens(whole, "train")[:max_tokens]
+    assert np.array_equal(tokens(capped, "train"), ids)
+    assert np.array_equal(tokens(capped, "val"), tokens(whole, "val"))  # the village has its own
+    facts = capped.manifest["splits"]["train"]
+    assert facts["tokens"] == len(ids) and facts["bytes"] == capped.tokenizer.byte_lengths()[ids].sum()
+    assert facts["documents"] == sum(len(shard.starts) for shard in capped.shards("train"))
+    kept = {shard["file"] for split in capped.manifest["splits"].values() for shard in split["shards"]}
+    assert {path.name for path in capped.folder.glob("*.bin")} == kept
+    capped.verify()
+
+
+@pytest.mark.parametrize(("append_eot", "prepend_bos"), [(True, True), (True, False), (False, True), (False, False)])
+def test_marks_stand_where_the_settings_say(tmp_path, append_eot, prepend_bos):
+    folder = tmp_path / "tokenizer"
+    train_bpe(["a b c"] * 9, 300, specials=CHAT_SPECIALS).save(folder)
+    data = dataclasses.replace(VILLAGE, append_eot=append_eot, prepend_bos=prepend_bos)
+    prepared = Prepared.open(prepare(data, TokenizerConfig("folder", path=str(folder)), tmp_path))
+    bos, texts = prepared.tokenizer.bos_id, list(village_documents(0, "val", 0, 9))
+    expected = []
+    for text in texts:  # <|bos|> is both marks of this tokenizer, so it stands between two documents once
+        marks = ([bos] if prepend_bos else []), ([bos] if append_eot and not prepend_bos else [])
+        expected += [*marks[0], *prepared.tokenizer.encode(text), *marks[1]]
+    assert tokens(prepared, "val").tolist() == expected
+
+
+def test_duplicates_are_left_out_whoever_finds_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("nanolit.data.workers.WORTH_A_PROCESS_BYTES", 0)
+    draw = random.Random(3)
+    texts = [f"document {draw.randrange(40)} " * draw.randrange(1, 9) for _ in range(400)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    data = DataConfig(
+        name="rows",
+        kind="text",
+        source=str(tmp_path / "rows.jsonl"),
+        deduplicate=True,
+        shard_bytes=3000,
+        split="document",
+    )
+    folders = [prepare(data, BYTE, tmp_path / str(n), n_workers=n) for n in (1, 3)]
+    assert content(folders[0]) == content(folders[1])
+    prepared = Prepared.open(folders[0])
+    found = [
+        text
+        for split in ("train", "val")
+        for text in prepared.tokenizer.decode(tokens(prepared, split)).split(EOT)[:-1]
+    ]
+    assert sorted(found) == sorted(set(texts))
+    assert prepared.manifest["left_out"] == {"duplicates": len(texts) - len(set(texts))}
+
+
+def test_two_files_of_the_same_text_are_one(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text("the same text. " * 50 if name != "b" else "another text. " * 50)
+    data = DataConfig(name="mine", kind="text", source=str(tmp_path), deduplicate=True)
+    prepared = Prepared.open(prepare(data, BYTE, tmp_path / "root"))
+    text = prepared.tokenizer.decode([*tokens(prepared, "train"), *tokens(prepared, "val")])
+    assert text.count("the same text. ") == text.count("another text. ") == 50
+
+
+def test_small_shards_are_the_same_stream(small_batches, tmp_path):
     whole = Prepared.open(prepare(VILLAGE, BYTE, tmp_path))
     pieces = Prepared.open(prepare(dataclasses.replace(VILLAGE, tokens_per_shard=5000), BYTE, tmp_path))
     assert len(pieces.shards("train")) > 3
     assert np.array_equal(tokens(pieces, "train"), tokens(whole, "train"))
-    assert all(shard.starts[0] == 0 for shard in pieces.shards("train"))  # a shard begins with a document
 
 
 def hash_of(data, tokenizer, root):
@@ -120,6 +231,12 @@ def test_the_hash_covers_what_changes_the_bytes(text_config, tmp_path):
         {"split": "document"},
         {"encoding": "latin-1"},
         {"tokens_per_shard": 9},
+        {"shard_bytes": 9},
+        {"max_tokens": 9},
+        {"deduplicate": True},
+        {"prepend_bos": False},
+        {"on_the_fly": True},
+        {"separator": "Line 3"},
     ]
     text = [dataclasses.replace(text_config, **change) for change in changes]
     village = [
@@ -142,6 +259,7 @@ def test_the_hash_covers_nothing_else(text_config, tmp_path):
         {"split": "contiguous"},
         {"source": str(moved / "text.txt")},
         {"url": "http://127.0.0.1:1/x", "sha256": "0"},
+        {"dataset": "a/b", "split_seed": 1},
     ]
     configs = [text_config, *(dataclasses.replace(text_config, **change) for change in same)]
     assert len({hash_of(config, BYTE, tmp_path) for config in configs}) == 1
@@ -151,46 +269,80 @@ def test_the_hash_covers_nothing_else(text_config, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from nanolit.data import prepare as module
-from nanolit.data.sources import DataConfig
+from nanolit.data import jobs as module
+from nanolit.data.config import DataConfig
+from nanolit.data.prepare import prepare
 from nanolit.tokenizers.directory import TokenizerConfig
 countdown = int(sys.argv[2])
-append = module._SplitWriter.append
+append = module._Shards.append
 def append_and_die(*arguments):
     global countdown
     countdown -= 1
     if countdown == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     append(*arguments)
-module._SplitWriter.append = append_and_die
-module.prepare(DataConfig(documents=60, val_documents=9), TokenizerConfig("byte"), sys.argv[1])
+module._Shards.append = append_and_die
+module.BATCH_CHARS = 3000
+prepare(DataConfig(documents=60, val_documents=9, shard_bytes=9000), TokenizerConfig("byte"), sys.argv[1], n_workers=1)
 """
 
 
-def test_a_killed_preparation_is_never_taken_for_a_whole_one(tmp_path, caplog):
+@pytest.mark.parametrize("countdown", [1, 4, 11])
+def test_a_killed_preparation_goes_on_and_ends_with_the_same_bytes(tmp_path, caplog, countdown):
+    caplog.set_level("INFO")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), "40"]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(countdown)]
     killed = subprocess.run(command, env=environment)
     assert killed.returncode == -signal.SIGKILL
-    assert not list((tmp_path / "killed").glob("village-*")) and list((tmp_path / "killed").glob(".village-*"))
-    folder = prepare(VILLAGE, BYTE, tmp_path / "killed")
-    assert "left over from a preparation that was killed" in caplog.text
-    assert content(folder) == content(prepare(VILLAGE, BYTE, tmp_path / "whole"))
+    assert [path.suffix for path in (tmp_path / "killed").glob("village-*")] == [".partial"]
+    data = dataclasses.replace(VILLAGE, shard_bytes=9000)
+    folder = prepare(data, BYTE, tmp_path / "killed")
+    assert ("portions were finished before" in caplog.text) == (countdown > 1)
+    assert content(folder) == content(prepare(data, BYTE, tmp_path / "whole"))
 
 
-def test_an_error_leaves_nothing(text_config, tmp_path):
-    with Path(text_config.source).open("ab") as file:
-        file.write(b"\xff")
-    with pytest.raises(ValueError, match="is not utf-8"):
-        prepare(text_config, BYTE, tmp_path / "root")
-    assert list((tmp_path / "root").glob("*mine*")) == []
+def test_an_error_keeps_what_is_good(tmp_path):
+    (tmp_path / "text").mkdir()
+    for i in range(6):
+        (tmp_path / "text" / f"{i}.txt").write_text(f"text number {i}. " * 40)
+    broken = tmp_path / "text" / "4.txt"
+    good = broken.read_bytes()
+    broken.write_bytes(b"\xff" + good[1:])
+    data = DataConfig(name="mine", kind="text", source=str(tmp_path / "text"), shard_bytes=400, split="document")
+    data = dataclasses.replace(data, val_fraction=0.4)
+    with pytest.raises(ValueError, match=r"4\.txt: byte 0 \(0xff\) is not utf-8"):
+        prepare(data, BYTE, tmp_path / "root", n_workers=1)
+    (partial,) = (tmp_path / "root").glob("mine-*.partial")
+    assert len(list(partial.glob("jobs/*.json"))) == 4  # the files before it
+    assert not list(partial.glob("*.tmp"))
+
+
+SMALL_DISK = """
+import resource, signal, sys
+from nanolit.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_one_line_and_what_was_good_stays(tmp_path):
+    """A limit on the size of files, which a write meets in the same way; the village's validation split is smaller."""
+    settings = ["prepare", "data=village", "data.documents=400", "data.val_documents=30", "tokenizer=byte"]
+    command = [sys.executable, "-c", SMALL_DISK, *settings, f"paths.data_root={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "error:" in done.stderr.splitlines()[-1] and "train-00000.bin" in done.stderr and "Trace" not in done.stderr
+    (partial,) = tmp_path.glob("village-*.partial")
+    assert [path.name for path in partial.glob("*.bin")] == ["val-00001.bin"]
+    assert not list(partial.glob(".*.tmp"))
 
 
 def test_two_at_once_end_with_one_valid_folder(tmp_path):
     with ThreadPoolExecutor(3) as pool:
         folders = list(pool.map(lambda _: prepare(VILLAGE, BYTE, tmp_path), range(3)))
     assert len(set(folders)) == 1
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folders[0]]
+    assert [path for path in tmp_path.iterdir() if path.name != ".locks"] == [folders[0]]
     Prepared.open(folders[0]).verify()
 
 
@@ -236,7 +388,7 @@ def test_opening_reads_headers_only(tmp_path):
 
 def test_a_shard_of_other_data_is_refused(tmp_path):
     folder, other = prepare(VILLAGE, BYTE, tmp_path), prepare(VILLAGE, BPE, tmp_path)
-    shutil.copy(other / "val-00000.bin", folder / "val-00000.bin")
+    shutil.copy(other / "val-00001.bin", folder / "val-00001.bin")
     fingerprints = [read_json(f / "manifest.json")["tokenizer"]["fingerprint"] for f in (folder, other)]
     with pytest.raises(ValueError, match="has tokenizer fingerprint") as error:
         Prepared.open(folder)
@@ -255,5 +407,5 @@ def test_a_folder_that_is_not_prepared_data(tmp_path):
     with pytest.raises(ValueError, match=r"no manifest\.json in it, so it is no prepared data"):
         Prepared.open(tmp_path)
     write_json(tmp_path / "manifest.json", {"format": 99})
-    with pytest.raises(ValueError, match="format 99, this nanolit reads 1"):
+    with pytest.raises(ValueError, match="format 99, this nanolit reads 2"):
         Prepared.open(tmp_path)

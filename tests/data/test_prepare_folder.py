@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from nanolit.data.prepare import Prepared, prepare
-from nanolit.data.sources import DataConfig
+from nanolit.data.config import DataConfig
+from nanolit.data.prepare import prepare
+from nanolit.data.prepared import Prepared
 from nanolit.tokenizers.bpe import train_bpe
 from nanolit.tokenizers.directory import TokenizerConfig, load_tokenizer
 from nanolit.village import documents

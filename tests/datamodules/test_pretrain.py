@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from nanolit.data.prepare import DataConfig, Prepared, prepare
-from nanolit.data.windows import IGNORE
+from nanolit.data.config import DataConfig
+from nanolit.data.prepare import prepare
+from nanolit.data.prepared import Prepared
+from nanolit.data.rows import IGNORE
 from nanolit.datamodules.pretrain import LoaderConfig, PretrainData, ResumableLoader, StepSampler
 from nanolit.tokenizers.directory import TokenizerConfig
 
@@ -77,7 +79,7 @@ def test_the_loader_can_resume_and_has_nothing_to_save(serve):
 def test_evaluation_predicts_every_token_once(serve, prepared, micro_batch_size, world_size):
     tokens = np.concatenate([shard.tokens for shard in prepared.shards("val")])
     processes = [
-        list(serve(micro_batch_size=micro_batch_size, world_size=world_size, rank=rank).val_dataloader())
+        list(serve(micro_batch_size=micro_batch_size, world_size=world_size, rank=rank).val_dataloader()[0])
         for rank in range(world_size)
     ]
     assert len({len(batches) for batches in processes}) == 1, "a process with fewer would leave the others waiting"
@@ -90,3 +92,55 @@ def test_evaluation_predicts_every_token_once(serve, prepared, micro_batch_size,
 def test_impossible_numbers_name_the_setting(key):
     with pytest.raises(ValueError, match=rf"^data\.loader\.{key}: got 0, must be at least 1, or null"):
         LoaderConfig(**{key: 0})
+
+
+# Documents in rows
+
+
+def test_what_is_masked_follows_the_marks_of_the_data(serve, prepared):
+    """An end-of-text token after each document is served as what the next one begins with."""
+    eot = prepared.tokenizer.eot_id
+    for batch in serve(mask_documents=True).batches_of_step(0):
+        ids, documents = batch["inputs"], batch["documents"]
+        assert torch.equal(documents[:, 1:] != documents[:, :-1], ids[:, 1:] == eot)
+        assert batch["step_targets"] == 8 * BLOCK_SIZE
+    assert "documents" not in serve().batches_of_step(0)[0]
+    validation = next(iter(serve(mask_documents=True).val_dataloader()[0]))
+    assert "documents" in validation
+
+
+@pytest.mark.parametrize("packing", ["document", "best_fit", "best_fit_padded"])
+def test_packed_rows_begin_with_a_document_and_say_what_they_waste(serve, prepared, packing):
+    data = serve(packing=packing)
+    first = {
+        batch["inputs"][row, 0].item() for step in (0, 1) for batch in data.batches_of_step(step) for row in (0, 1)
+    }
+    tokens, starts = prepared.shards("train")[0].tokens, prepared.shards("train")[0].starts
+    assert first <= {prepared.tokenizer.eot_id, int(tokens[starts[0]])}
+    assert data.notes()[0].startswith(f"packing {packing}: 30 documents in ")
+    assert data.n_tokens == len(tokens)
+    targets = torch.cat([batch["targets"].flatten() for batch in data.val_dataloader()[0]])
+    assert (targets != IGNORE).sum() == len(prepared.shards("val")[0].tokens) - 1, "validation is the whole stream"
+
+
+@pytest.mark.parametrize("packing", ["stream", "best_fit"])
+def test_the_first_rows_of_the_training_split_can_be_evaluated_too(serve, prepared, packing):
+    data = serve(packing=packing, train_eval_rows=3)
+    assert list(data.evaluated) == ["val", "train_eval"]
+    _, loader = data.val_dataloader()
+    targets = torch.cat([batch["targets"].flatten() for batch in loader])
+    expected = prepared.shards("train")[0].tokens[1 : 3 * BLOCK_SIZE + 1]
+    assert targets[targets != IGNORE].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"packing": "best_fit", "stride": 4}, "stride: got 4, but packing=best_fit has no windows"),
+        ({"packing": "document", "mask_documents": True}, "mask_documents: got true, but a row of packing=document"),
+        ({"train_eval_rows": 0}, "train_eval_rows: got 0, must be at least 1, or null"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(settings, message):
+    with pytest.raises(ValueError, match=rf"^data\.loader\.{message}"):
+        LoaderConfig(**settings)

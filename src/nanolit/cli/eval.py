@@ -20,7 +20,7 @@ are the groups that training has; the text must be in the model's own tokens, an
 Loss (nats per token, with its standard error over windows), perplexity, bits per byte and accuracy go to standard
 output, the rest to standard error.
 
-  split=        val or train; default val
+  split=        val, train or test (where the data has one); default val
   batches=      so many batches of random windows; default null: the whole split, each token once
   batch_size=   windows in one pass; default 8
   seed=         which random windows; default 1337, the same windows for every model with the same block size
@@ -37,7 +37,7 @@ The settings of data= and tokenizer= are explained in conf/; debug=true shows th
 class EvalConfig:
     """The settings that belong to no group."""
 
-    split: Literal["train", "val"] = "val"
+    split: Literal["train", "val", "test"] = "val"
     batches: int | None = None
     batch_size: int = 8
     seed: int = 1337

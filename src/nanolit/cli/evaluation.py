@@ -16,8 +16,12 @@ from nanolit.cli.hydra_app import job_overrides
 from nanolit.cli.open_model import hashes, locate, open_model
 from nanolit.cli.run_folder import installed_versions
 from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
-from nanolit.data.prepare import DataConfig, Prepared, prepare
+from nanolit.data.config import DataConfig
+from nanolit.data.packing import evaluation_rows
+from nanolit.data.prepare import prepare
+from nanolit.data.prepared import Prepared
 from nanolit.data.windows import TokenWindows
+from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.evals.loss import LossReport, evaluate, metrics
 from nanolit.runtime import allocator, devices
 from nanolit.runtime.files import sha256_file, write_json
@@ -34,7 +38,8 @@ log = logging.getLogger("nanolit")
 class Evaluation:
     def __init__(self, config: dict[str, Any]) -> None:
         groups = {"paths", "model", "tokenizer", "data"}
-        data = {key: value for key, value in config["data"].items() if key != "loader"}  # how training serves it
+        data = dict(config["data"])
+        self.loader = build(LoaderConfig, data.pop("loader", {}), "data.loader")
         self.settings = build(EvalConfig, {key: value for key, value in config.items() if key not in groups}, "")
         self.data = build(DataConfig, data, "data")
         self.tokenizer = build(TokenizerConfig, config["tokenizer"], "tokenizer")
@@ -52,7 +57,7 @@ class Evaluation:
         autocast = None if settings.dtype == "float32" else getattr(torch, settings.dtype)
         network, _ = open_model(self.source, str(self.device), None if autocast else torch.float32)
         block_size = choose_block_size(settings.block_size, network.config.block_size)
-        batches, n_batches = choose_batches(settings, prepared, block_size)
+        batches, n_batches = choose_batches(settings, prepared, block_size, self.loader)
         byte_lengths = torch.from_numpy(prepared.tokenizer.byte_lengths())
         served = (batches[i] for i in range(n_batches))
         report = evaluate(network, served, byte_lengths, self.device, autocast, log_progress(n_batches))
@@ -119,20 +124,33 @@ def choose_block_size(wanted: int | None, reads: int) -> int:
     return wanted or reads
 
 
-def choose_batches(settings: EvalConfig, prepared: Prepared, block_size: int) -> tuple[EvalBatches | MicroBatches, int]:
+def choose_batches(
+    settings: EvalConfig, prepared: Prepared, block_size: int, loader: LoaderConfig
+) -> tuple[EvalBatches | MicroBatches, int]:
     """Where the batches come from, and how many to take."""
     shards = prepared.shards(settings.split)
     n_tokens = sum(shard.header.n_tokens for shard in shards)
-    if n_tokens <= block_size:
+    if n_tokens <= block_size and not prepared.is_supervised:
         raise ValueError(
             f"block_size: the split {settings.split} of {prepared.folder} has {n_tokens} tokens, too few for a window "
             f"of {block_size} and its last target; give block_size={n_tokens - 1} or less, or more text"
         )
+    masks, delimiter = loader.mask_documents, prepared.delimiter
     if settings.batches is None:
-        windows = TokenWindows(shards, block_size, pad_last=True)
-        whole = EvalBatches(windows, min(settings.batch_size, len(windows)))
+        rows = evaluation_rows(
+            shards,
+            block_size,
+            loader.packing,
+            mask_documents=masks,
+            delimiter=delimiter,
+            name=f"the split {settings.split}",
+        )
+        whole = EvalBatches(rows, min(settings.batch_size, len(rows)))
         return whole, len(whole)
-    windows = TokenWindows(shards, block_size, stride=1)  # they may begin at any token, as nanoGPT's
+    if prepared.is_supervised:
+        raise ValueError("batches: random windows would cut examples, which the loss mask is of; leave it out")
+    # They may begin at any token, as nanoGPT's.
+    windows = TokenWindows(shards, block_size, stride=1, mask_documents=masks, delimiter=delimiter)
     if settings.batches * settings.batch_size > len(windows):
         raise ValueError(
             f"batches: {settings.batches} of {settings.batch_size} windows are more than the {len(windows)} of the "
@@ -172,6 +190,7 @@ def table(
         "perplexity": f"{report.ppl:.4f}",
         "bits/byte": f"{report.bpb:.4f}",
         "accuracy": f"{report.accuracy:.4f}",
+        **({} if math.isnan(report.exact) else {"exact": f"{report.exact:.4f} of the examples right in every token"}),
         "speed": f"{report.tokens_per_s:,.0f} tokens/s, {report.seconds:.1f} s in {settings.dtype}",
     }
     return "\n".join(f"{name:<12}{value}" for name, value in rows.items())

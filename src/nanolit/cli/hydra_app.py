@@ -22,6 +22,10 @@ STOPPED = 128  # exit codes above it are those of signals
 OPEN_SECTIONS = ("model", "tokenizer", "data", "optimizer", "schedule", "trainer")
 
 
+class JobFailed(Exception):
+    """A job of a sweep that ran in another process has failed, and has told why. Its argument is the exit code."""
+
+
 def config_folder() -> Path:
     """`conf/` of the clone, or the copy inside an installed package."""
     package = Path(__file__).resolve().parent.parent
@@ -47,10 +51,14 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
         "1"  # Hydra raises instead of printing and exiting, so that errors are told in our way
     )
     codes = [0]
+    first_process = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)
     def job(config: DictConfig) -> None:
+        _register_resolvers()  # a launcher may have started this job in another process, where only this function is
         codes.append(guarded(lambda: task(_plain(config)), debug))
+        if codes[-1] and os.getpid() != first_process:
+            raise JobFailed(codes[-1])
         if codes[-1] > STOPPED:
             raise SystemExit(codes[-1])  # somebody wants the whole sweep to end, not only this job
 
@@ -59,6 +67,8 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
         sys.argv = [before[0], *arguments]
         try:
             job()
+        except JobFailed as failed:
+            return failed.args[0]
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 2
         finally:

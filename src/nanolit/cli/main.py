@@ -10,6 +10,8 @@ from nanolit.runtime.suggest import suggest
 COMMANDS = {
     "train": "train a model, or go on with a run (the same as python train.py)",
     "prepare": "turn text into token shards: nanolit prepare data=text data.source=FOLDER",
+    "data": "look at prepared data: nanolit data inspect data=NAME, nanolit data stats folder=PATH",
+    "tokenizer": "train one, or compare it: nanolit tokenizer train data=NAME out=DIR",
     "generate": "let a model write: nanolit generate model=RUN prompt='Once'",
     "import": "make a model directory of another's model: nanolit import source=gpt2 out=models/gpt2",
     "export": "write a model for transformers or llama.cpp: nanolit export model=RUN to=[hf,gguf] out=DIR",

@@ -1,5 +1,7 @@
 """`nanolit prepare data=…`: raw text to token shards. Training does the same when the shards are missing."""
 
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,39 +13,102 @@ HELP = """usage: nanolit prepare data=NAME [data.source=PATH] [tokenizer=NAME] [
   nanolit prepare data=shakespeare_char
   nanolit prepare data=text data.source=my_folder tokenizer=byte
   nanolit prepare data=owt
+  nanolit prepare --multirun data=owt prepare.piece=range(0,64) hydra/launcher=joblib
+  nanolit prepare data=owt prepare.merge=true
 
-The shards go to DATA_ROOT (default data/). A preparation that is already there is found again and not repeated;
-verify=true reads all of it again and compares every hash, which finds damage that leaves the size of a file as it was.
-"""
+The shards go to DATA_ROOT (default data/). A preparation that is already there is found again and not repeated; one
+that was interrupted goes on after its last finished shard.
+
+  verify=true                  reads all of it again and compares every hash, which finds damage that leaves sizes alone
+  prepare.workers=             so many at once; default: one for each core. The result does not depend on it
+  prepare.piece= .pieces=      one of several independent parts, on any machine that sees DATA_ROOT; merge joins them
+  prepare.merge=true           joins them, and refuses if something is missing
+  prepare.contamination=[…]    files of evaluation items (.jsonl, .txt): reports which of them the text contains
+
+nanolit data inspect and nanolit data stats show what came out. The settings of data= and tokenizer= are explained in
+conf/; debug=true shows the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class WorkConfig:
+    """How the work is done; what comes out does not depend on it."""
+
+    workers: int | None = None
+    piece: int | None = None
+    pieces: int | None = None
+    merge: bool = False
+    contamination: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "pieces"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"prepare.{name}={value}: must be at least 1, or null")
+        if self.piece is not None and self.pieces is None:
+            raise ValueError("prepare.pieces: not given; say how many there are, as prepare.piece=0 prepare.pieces=64")
+        if self.pieces is not None and self.piece is None:
+            raise ValueError("prepare.pieces: only says how many there are beside prepare.piece; leave it out")
+        if self.piece is not None and self.merge:
+            raise ValueError("prepare.merge: joins all pieces; leave out prepare.piece")
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
     """The settings that belong to no group."""
 
+    prepare: WorkConfig
     verify: bool = False
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_composed(argv, HELP, "prepare", run)
+    return run_composed(with_number_of_pieces(sys.argv[1:] if argv is None else argv), HELP, "prepare", run)
+
+
+def with_number_of_pieces(argv: list[str]) -> list[str]:
+    """`prepare.piece=range(0,64)` says how many there are."""
+    given = dict(argument.partition("=")[::2] for argument in argv)
+    found = re.fullmatch(r"range\((?:0,)?(\d+)\)", given.get("prepare.piece", "").replace(" ", ""))
+    if found is None or "prepare.pieces" in given:
+        return argv
+    return [*argv, f"prepare.pieces={found[1]}"]
 
 
 def run(config: dict[str, Any]) -> int:
-    from nanolit.data.prepare import DataConfig, Prepared, prepare
+    from nanolit.data.config import DataConfig
+    from nanolit.data.prepare import merge, prepare, prepare_piece
     from nanolit.runtime import log
     from nanolit.runtime.typed import build
     from nanolit.tokenizers.directory import TokenizerConfig
 
     log.setup()
-    command = build(PrepareConfig, {"verify": config["verify"]}, "")
-    data = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
-    tokenizer = build(TokenizerConfig, config["tokenizer"], "tokenizer")
-    folder = prepare(build(DataConfig, data, "data"), tokenizer, Path(config["paths"]["data_root"]))
+    command = build(PrepareConfig, {"verify": config["verify"], "prepare": config["prepare"]}, "")
+    how = command.prepare
+    settings = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
+    data, tokenizer = build(DataConfig, settings, "data"), build(TokenizerConfig, config["tokenizer"], "tokenizer")
+    root = Path(config["paths"]["data_root"])
+    if how.piece is not None:
+        assert how.pieces is not None
+        folder = prepare_piece(data, tokenizer, root, how.piece, how.pieces, how.workers)
+        print(f"piece {how.piece} of {how.pieces} is ready; prepare.merge=true makes {folder} of all")
+        return 0
+    folder = merge(data, tokenizer, root) if how.merge else prepare(data, tokenizer, root, n_workers=how.workers)
+    return tell(folder, command, data, root)
+
+
+def tell(folder: Path, command: PrepareConfig, data: Any, root: Path) -> int:
+    from nanolit.data.prepared import Prepared
+
     prepared = Prepared.open(folder)
     if command.verify:
         prepared.verify()
-    for split in ("train", "val"):
-        facts = prepared.manifest["splits"][split]
+    for split, facts in prepared.manifest["splits"].items():
         print(f"{split:<6}{facts['tokens']:>16,} tokens {facts['documents']:>12,} documents")
+    if prepared.manifest["on_the_fly"]:
+        print("train stays as it is; it is encoded while training goes on")
+    if paths := command.prepare.contamination:
+        from nanolit.data.contamination_report import report
+
+        for line in report(data, root, folder, [Path(path) for path in paths], command.prepare.workers):
+            print(line)
     print(f"{'verified ' if command.verify else ''}in {folder}")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nanolit.cli.depth_dial import without_dial
-from nanolit.data.prepare import DataConfig
+from nanolit.data.config import DataConfig
 from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.models.config import GPTConfig
 from nanolit.models.surgery import MAY_CHANGE

@@ -31,7 +31,8 @@ from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment
 from nanolit.cli.settings import Settings
 from nanolit.cli.train import WORKER_CONFIG
-from nanolit.data.prepare import Prepared, prepare
+from nanolit.data.prepare import prepare
+from nanolit.data.prepared import Prepared
 from nanolit.datamodules.pretrain import PretrainData
 from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts
 from nanolit.models.config import GPTConfig
@@ -205,7 +206,7 @@ class TrainingRun:
         settings, model = self.settings, network.config
         check_optimizer(network, settings.optimizer)
         device = trainer.strategy.root_device
-        self.notes = describe(network, device, compute_dtype(trainer))
+        self.notes = describe(network, device, compute_dtype(trainer), settings.loader.mask_documents)
         self.maybe_compile(network, device)
         peak_dtype = torch.float32 if compute_dtype(trainer) == torch.float32 else torch.bfloat16
         return LanguageModel(
@@ -261,14 +262,14 @@ class TrainingRun:
 
     def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
         n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
-        for line in (*depth_dial.table(self.config, n_parameters), *self.notes):
+        for line in (*depth_dial.table(self.config, n_parameters), *self.notes, *data.notes()):
             log.info("%s", line)
         log.info(
             "%s: %s parameters, %s training tokens, %d x %s tokens a step "
             "(%d process(es) x %d micro-batch(es) x %d), %s on %s",
             f"resuming at step {resume.step}" if resume else f"training {self.settings.run.init_from or 'new weights'}",
             f"{n_parameters:,}",
-            f"{data.train_windows.n_tokens:,}",
+            "unknown" if data.n_tokens is None else f"{data.n_tokens:,}",
             data.batch_size,
             module.tokens_per_step // data.batch_size,
             trainer.world_size,

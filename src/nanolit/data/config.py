@@ -96,6 +96,12 @@ class DataConfig:
         if self.kind == "tokens" and (self.train is None or self.val is None):
             raise ValueError("data.train, data.val: not both given; say which files, as data.train=train.bin")
         self._check_numbered()
+        for key, nothing in (("max_tokens", None), ("deduplicate", False)):
+            if self.on_the_fly and getattr(self, key) != nothing:
+                raise ValueError(
+                    f"data.{key}={getattr(self, key)}: needs all text to be read before training, but "
+                    "data.on_the_fly=true leaves it for later; leave one of them out"
+                )
         try:
             codecs.lookup(self.encoding)
         except LookupError:

@@ -1,41 +1,40 @@
 """From a source to a folder of token shards that explains itself; not a loader of batches.
 
-A prepared folder never changes: its name carries a hash of all that decides its bytes (source, split, tokenizer), and
-it is renamed into place when it is complete. Another text, seed or tokenizer makes another folder.
+A prepared folder never changes: its name carries a hash of all that decides its bytes (source, split, tokenizer). While
+it is built it is called `….partial`; there finished jobs wait for the others, through any number of kills. Complete, it
+is renamed. Another text, seed or tokenizer makes another folder.
 """
 
 import hashlib
 import json
 import logging
-import os
 import shutil
-import sys
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from filelock import FileLock, Timeout
 
-from nanolit.data.shards import Header, Shard, ShardWriter, open_shard, shard_writer
-from nanolit.data.sources import DataConfig, Piece, Source, Split, open_source
-from nanolit.runtime.files import atomic_folder, read_json, write_json
+from nanolit.data import duplicates
+from nanolit.data.adopt import adopt
+from nanolit.data.config import SPLITS, DataConfig
+from nanolit.data.jobs import Progress, Receipt, Work, hash_documents, run_job
+from nanolit.data.manifest import FORMAT, join
+from nanolit.data.plan import Job, Plan, Source
+from nanolit.data.sources import open_source
+from nanolit.data.workers import in_parts, run_jobs
+from nanolit.runtime.files import write_json
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
-FORMAT = 1
-JOB_CHARS = 1 << 18  # what one thread tokenizes at a time
-
 REPORT_EVERY_S = 2.0
 
-Progress = Callable[[float | None, str], None]  # the part that is done, where it is known, and how much that is
+Report = Callable[[float | None, str], None]  # the part that is done, where it is known, and how much that is
+Accept = Callable[[Tokenizer], None]
 log = logging.getLogger("nanolit")
 
 
@@ -43,39 +42,55 @@ def prepare(
     data: DataConfig,
     tokenizer: TokenizerConfig,
     root: Path | str,
-    progress: Progress | None = None,
-    n_threads: int | None = None,
-    accept: Callable[[Tokenizer], None] | None = None,
+    progress: Report | None = None,
+    n_workers: int | None = None,
+    accept: Accept | None = None,
 ) -> Path:
     """The folder under `root` with the tokens of `data`, made if it is not there; `progress` is the log by default.
 
-    `accept` may refuse, with a ValueError, the tokenizer before any text has gone through it.
+    `accept` may refuse, with a ValueError, the tokenizer before any text has gone through it. If another process makes
+    the same folder, this one waits for it.
     """
-    if data.append_eot and tokenizer.kind == "char":
-        raise ValueError(
-            "data.append_eot=true: the char tokenizer has no end-of-text token; give data.append_eot=false, "
-            "or tokenizer=byte"
-        )
-    root = Path(root)
-    source = open_source(data, root)
-    folder = root / f"{data.name}-{preparation_hash(source, data, tokenizer)[:12]}"
-    if (folder / "manifest.json").is_file():
-        return folder
-    for left_over in root.glob(f"*{folder.name}.*"):
-        log.warning("%s is left over from a preparation that was killed, or is still going on", left_over)
-    # A name of its own for each process: where two prepare the same at once, the first rename wins.
-    built = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
-    progress = progress or _log_progress(data.name)
-    log.info("preparing %s in %s", data.name, folder)
-    with atomic_folder(built) as temporary:
-        _build(source, data, tokenizer, temporary, progress, n_threads or os.cpu_count() or 1, accept)
-    try:
-        built.rename(folder)
-    except OSError:
-        shutil.rmtree(built)
-        if not (folder / "manifest.json").is_file():
-            raise
-    return folder
+    if data.kind == "tokens":
+        return adopt(data, tokenizer, Path(root))
+    build = Build(data, tokenizer, Path(root), progress, n_workers, accept)
+    if not build.is_complete:
+        with build.alone():
+            if not build.is_complete:  # nobody else has made it in the meantime
+                build.run()
+                build.finish()
+    return build.folder
+
+
+def prepare_piece(
+    data: DataConfig, tokenizer: TokenizerConfig, root: Path | str, piece: int, n_pieces: int, n_workers: int | None
+) -> Path:
+    """One of several independent parts of the same work, to be joined by `merge`; they may run at once, on any machine
+    that sees `root`. Together they give the bytes that `prepare` gives.
+    """
+    if not 0 <= piece < n_pieces:
+        raise ValueError(f"prepare.piece={piece}: must be 0 to {n_pieces - 1}, since prepare.pieces={n_pieces}")
+    build = Build(data, tokenizer, Path(root), n_workers=n_workers)
+    if not build.is_complete:
+        with build.alone(f"-piece-{piece}-of-{n_pieces}"):
+            build.run(piece, n_pieces)
+    return build.folder
+
+
+def merge(data: DataConfig, tokenizer: TokenizerConfig, root: Path | str) -> Path:
+    """Joins what the pieces made; refuses if something is missing."""
+    build = Build(data, tokenizer, Path(root))
+    if not build.is_complete:
+        with build.alone():
+            jobs = build.plan.jobs
+            missing = [job.number for job in jobs if not Receipt.read(build.work.receipt_path(job)).done]
+            if missing:
+                raise ValueError(
+                    f"prepare.merge: {len(missing)} of {len(jobs)} portions of {build.folder.name} are not prepared "
+                    f"yet, the first is number {missing[0]}; run the missing pieces, or leave out prepare.merge"
+                )
+            build.finish()
+    return build.folder
 
 
 def preparation_hash(source: Source, data: DataConfig, tokenizer: TokenizerConfig) -> str:
@@ -84,152 +99,207 @@ def preparation_hash(source: Source, data: DataConfig, tokenizer: TokenizerConfi
 
 
 def _decisive(source: Source, data: DataConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
+    settings = ("append_eot", "prepend_bos", "max_tokens", "shard_bytes", "tokens_per_shard", "deduplicate")
     return {
         "format": FORMAT,
         "source": source.identity,
-        "append_eot": data.append_eot,
-        "tokens_per_shard": data.tokens_per_shard,
+        **{name: getattr(data, name) for name in (*settings, "on_the_fly")},
         "tokenizer": identity(tokenizer),
     }
 
 
-def _build(
-    source: Source,
-    data: DataConfig,
-    config: TokenizerConfig,
-    folder: Path,
-    progress: Progress,
-    n_threads: int,
-    accept: Callable[[Tokenizer], None] | None,
-) -> None:
-    def texts() -> Iterator[str]:
-        # Characters are counted in all of the text, as nanoGPT does; merges are learnt from the training split.
-        return (piece.text for piece in source.pieces() if config.kind == "char" or piece.split == "train")
+@dataclass
+class Build:
+    """One folder in the making."""
 
-    tokenizer = build_tokenizer(config, texts)
-    if accept:
-        accept(tokenizer)
-    if data.append_eot and tokenizer.eot_id is None:
-        raise ValueError(
-            f"data.append_eot=true: the tokenizer in {config.path} has no end-of-text token; "
-            "give data.append_eot=false, or name its eos_token in tokenizer_config.json"
-        )
-    tokenizer.save(folder / "tokenizer")
-    eot = np.array([tokenizer.eot_id]) if data.append_eot else None
-    reported_at = time.monotonic()
-    with ExitStack() as stack:
-        splits = {
-            name: stack.enter_context(_SplitWriter(folder, name, tokenizer, data.tokens_per_shard))
-            for name in ("train", "val")
-        }
-        for piece, ids in _tokenized(source.pieces(), tokenizer, n_threads):
-            splits[piece.split].append(piece, ids, eot)
-            if time.monotonic() - reported_at >= REPORT_EVERY_S:
-                reported_at = time.monotonic()
-                _report(progress, source, list(splits.values()))
-        _report(progress, source, list(splits.values()))
-    for name, split in splits.items():
-        if split.n_tokens == 0:
+    data: DataConfig
+    config: TokenizerConfig
+    root: Path
+    progress: Report | None = None
+    n_workers: int | None = None
+    accept: Accept | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.kind == "tokens":
+            raise ValueError("data.kind=tokens: the tokens are used where they lie; there are no pieces to prepare")
+        if self.data.append_eot and self.config.kind == "char" and self.data.kind != "conversations":
             raise ValueError(
-                f"data.name={data.name}: the {name} split came out empty; give more text, data.split=contiguous, "
-                f"or another data.val_fraction (now {data.val_fraction})"
+                "data.append_eot=true: the char tokenizer has no end-of-text token; give data.append_eot=false, "
+                "or tokenizer=byte"
             )
-    manifest = _decisive(source, data, config)
-    manifest["tokenizer"] |= {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
-    manifest["splits"] = {name: split.summary() for name, split in splits.items()}
-    manifest["versions"] = _versions()
-    write_json(folder / "manifest.json", manifest)
+        self.source = open_source(self.data, self.root)
+        digest = preparation_hash(self.source, self.data, self.config)
+        self.folder = self.root / f"{self.data.name}-{digest[:12]}"
+        self.partial = self.folder.with_name(f"{self.folder.name}.partial")
 
+    @property
+    def is_complete(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
 
-def _tokenized(pieces: Iterator[Piece], tokenizer: Tokenizer, n_threads: int) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Pieces with their ids, in order. Threads, not processes: tiktoken lets go of Python's lock while it works."""
-    with ThreadPoolExecutor(n_threads) as pool:
-        running: deque = deque()
+    @cached_property
+    def plan(self) -> Plan:
+        return self.source.plan(self.data.shard_bytes)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Made once for all pieces and kept in the folder."""
+        folder = self.partial / "tokenizer"
+        with self.alone("-tokenizer"):
+            if not (folder / "tokenizer_config.json").is_file():  # written last
+                made = build_tokenizer(self.config, self._texts)
+                if self.accept:
+                    self.accept(made)
+                made.save(folder)
+        found = load_tokenizer(folder)
+        if self.accept:
+            self.accept(found)
+        return found
+
+    def _texts(self) -> Iterator[str]:
+        # Characters are counted in all of the text, as nanoGPT does; merges are learnt from the training split.
+        return self.plan.texts(None if self.config.kind == "char" else "train", self.config.max_document_chars)
+
+    @cached_property
+    def work(self) -> Work:
+        data, tokenizer = self.data, self.tokenizer
+        is_rendered = data.kind == "conversations"  # which brings its own marks
+        prepend_bos = tokenizer.bos_id is not None if data.prepend_bos is None else data.prepend_bos
+        if prepend_bos and tokenizer.bos_id is None and not is_rendered:
+            raise ValueError(
+                "data.prepend_bos=true: the tokenizer has no token that stands before a text; give "
+                "data.prepend_bos=false, or name its bos_token in tokenizer_config.json"
+            )
+        if data.append_eot and tokenizer.eot_id is None and not is_rendered:
+            raise ValueError(
+                f"data.append_eot=true: the tokenizer in {self.config.path} has no end-of-text token; "
+                "give data.append_eot=false, or name its eos_token in tokenizer_config.json"
+            )
+        is_one_token = prepend_bos and tokenizer.eot_id == tokenizer.bos_id  # it stands between two documents once
+        return Work(
+            plan=self.plan,
+            folder=self.partial,
+            splits=tuple(split for split in SPLITS if not (data.on_the_fly and split == "train")),
+            append_eot=data.append_eot and not is_rendered and not is_one_token,
+            prepend_bos=prepend_bos and not is_rendered,
+            tokens_per_shard=data.tokens_per_shard,
+        )
+
+    @contextmanager
+    def alone(self, what: str = "") -> Iterator[None]:
+        """While nobody else does the same."""
+        path = self.root / ".locks" / f"{self.folder.name}{what}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
         try:
-            for job in _jobs(pieces):
-                running.append((job, pool.submit(tokenizer.encode_batch, [piece.text for piece in job])))
-                if len(running) > 2 * n_threads:
-                    job, ids = running.popleft()
-                    yield from zip(job, ids.result(), strict=True)
-            while running:
-                job, ids = running.popleft()
-                yield from zip(job, ids.result(), strict=True)
+            lock.acquire(timeout=0.1)
+        except Timeout:
+            log.info("%s is being prepared by another process; waiting for it", self.folder)
+            lock.acquire()
+        try:
+            yield
         finally:
-            pool.shutdown(cancel_futures=True)
+            lock.release()
+
+    def run(self, piece: int = 0, n_pieces: int = 1) -> None:
+        """All jobs, or those of a piece, unless they have been done before."""
+        log.info("preparing %s in %s", self.data.name, self.folder)
+        try:
+            work, tokenizer = self.work, self.tokenizer
+        except ValueError:  # refused before anything was prepared
+            if not (self.partial / "jobs").exists():
+                shutil.rmtree(self.partial, ignore_errors=True)
+            raise
+        if self.data.deduplicate:
+            self._find_duplicates()
+        jobs = [
+            job for job in in_parts(self.plan.jobs, piece, n_pieces) if job.split is None or job.split in work.splits
+        ]
+        left = [job for job in jobs if not Receipt.read(work.receipt_path(job)).done]
+        if len(left) < len(jobs):
+            log.info("%d of %d portions were finished before", len(jobs) - len(left), len(jobs))
+        # What is not for training comes first: of a training split with max_tokens the end is not needed.
+        left.sort(key=lambda job: job.split in (None, "train"))
+        counted = _Counted(self.data, self.progress or _log_progress(self.data.name), sum(job.n_bytes for job in left))
+        cap = _Cap(self.data.max_tokens, jobs, left, work)
+        with counted.to_the_end():
+            run_jobs(run_job, work, tokenizer, left, counted.tell, self.n_workers, cap.is_reached)
+
+    def _find_duplicates(self) -> None:
+        work, jobs = self.work, self.plan.jobs
+        (self.partial / "jobs").mkdir(parents=True, exist_ok=True)
+        if all(work.duplicates_path(job.number).is_file() for job in jobs):
+            return
+        log.info("looking for documents that come twice")
+        run_jobs(hash_documents, work, self.tokenizer, jobs, lambda progress: None, self.n_workers)
+        found = duplicates.find_duplicates([work.hashes_path(job) for job in jobs], work.duplicates_path)
+        log.info("%s documents come again; they are left out", f"{found:,}")
+
+    def finish(self) -> None:
+        """The manifest, and the name."""
+        if not (self.partial / "manifest.json").is_file():
+            decisive = _decisive(self.source, self.data, self.config)
+            # Text that is encoded later has to be found again.
+            decisive["on_the_fly"] = asdict(self.data) if self.data.on_the_fly else None
+            write_json(self.partial / "manifest.json", join(self.work, self.tokenizer, self.data, decisive))
+        shutil.rmtree(self.partial / "jobs", ignore_errors=True)
+        self.partial.rename(self.folder)
 
 
-def _jobs(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    job: list[Piece] = []
-    n_chars = 0
-    for piece in pieces:
-        job.append(piece)
-        n_chars += len(piece.text)
-        if n_chars >= JOB_CHARS:
-            yield job
-            job, n_chars = [], 0
-    if job:
-        yield job
+class _Cap:
+    """Whether the training tokens of the finished jobs, without a gap from the first on, are as many as are wanted."""
+
+    def __init__(self, max_tokens: int | None, jobs: list[Job], left: list[Job], work: Work) -> None:
+        self.max_tokens, self.left = max_tokens, left
+        self.train = [job.number for job in jobs if job.split in (None, "train")]
+        self.others = {job.number for job in left} - {*self.train}
+        done = {job.number for job in jobs} - {job.number for job in left}
+        receipts = {job.number: Receipt.read(work.receipt_path(job)) for job in jobs if job.number in done}
+        self.n_tokens = {index: receipt.n_tokens("train") for index, receipt in receipts.items()}
+
+    def is_reached(self, place: int, receipt: Receipt) -> bool:
+        index = self.left[place].number
+        self.n_tokens[index] = receipt.n_tokens("train")
+        self.others.discard(index)
+        if self.max_tokens is None or self.others:
+            return False
+        total = 0
+        for index in self.train:
+            if index not in self.n_tokens or total >= self.max_tokens:
+                break
+            total += self.n_tokens[index]
+        return total >= self.max_tokens
 
 
-class _SplitWriter:
-    """One split's shards: a new one begins after the document that fills the last."""
+class _Counted:
+    """Adds up what the jobs tell, and reports it every so often."""
 
-    def __init__(self, folder: Path, name: str, tokenizer: Tokenizer, tokens_per_shard: int) -> None:
-        self.folder, self.name, self.tokenizer, self.tokens_per_shard = folder, name, tokenizer, tokens_per_shard
-        self.n_bytes = 0  # of text
-        self.n_documents = 0
-        self.n_tokens = 0
-        self.shards: list[tuple[str, ShardWriter]] = []
-        self._open = ExitStack()
-        self._between = True  # no document has begun
+    def __init__(self, data: DataConfig, report: Report, n_bytes: int) -> None:
+        self.max_tokens, self.report, self.n_bytes = data.max_tokens, report, n_bytes
+        self.total = Progress()
+        self.reported_at = time.monotonic()
 
-    def __enter__(self) -> "_SplitWriter":
-        return self
+    def tell(self, progress: Progress) -> None:
+        self.total = Progress(*(a + b for a, b in zip(self.total, progress, strict=True)))
+        if time.monotonic() - self.reported_at >= REPORT_EVERY_S:
+            self.reported_at = time.monotonic()
+            part = self.total.n_bytes / max(self.n_bytes, 1)
+            if self.max_tokens:
+                part = max(part, self.total.n_tokens / self.max_tokens)
+            self.report(min(part, 0.999), self.text)
 
-    def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.total.n_documents:,} documents, {self.total.n_tokens:,} tokens, {self.total.n_bytes / 1e6:,.1f} MB"
+        )
 
-    def append(self, piece: Piece, ids: np.ndarray, eot: np.ndarray | None) -> None:
-        full = self.shards and self.shards[-1][1].n_tokens >= self.tokens_per_shard
-        if not self.shards or (self._between and full):
-            self._open.close()
-            file = f"{self.name}-{len(self.shards):05d}.bin"
-            opened = shard_writer(self.folder / file, self.tokenizer.vocab_size, self.tokenizer.fingerprint)
-            self.shards.append((file, self._open.enter_context(opened)))
-        writer = self.shards[-1][1]
-        writer.append(ids, ends=piece.ends and eot is None)
-        self.n_tokens += len(ids)
-        self.n_bytes += len(piece.text) if piece.text.isascii() else len(piece.text.encode())
-        self.n_documents += self._between
-        self._between = piece.ends
-        if piece.ends and eot is not None:
-            writer.append(eot)
-            self.n_tokens += 1
-
-    def summary(self) -> dict[str, Any]:
-        headers = {file: _known(writer.header) for file, writer in self.shards}
-        shards = [{"file": file, "tokens": h.n_tokens, "sha256": h.sha256} for file, h in headers.items()]
-        return {"documents": self.n_documents, "tokens": self.n_tokens, "bytes": self.n_bytes, "shards": shards}
+    @contextmanager
+    def to_the_end(self) -> Iterator[None]:
+        yield
+        self.report(1.0, self.text)
 
 
-def _known(header: Header | None) -> Header:
-    assert header is not None
-    return header
-
-
-def _report(progress: Progress, source: Source, splits: list[_SplitWriter]) -> None:
-    n_documents, n_tokens, n_bytes = (
-        sum(getattr(split, key) for split in splits) for key in ("n_documents", "n_tokens", "n_bytes")
-    )
-    part = None
-    if source.n_documents:
-        part = n_documents / source.n_documents
-    elif source.n_bytes:
-        part = min(1.0, n_bytes / source.n_bytes)
-    progress(part, f"{n_documents:,} documents, {n_tokens:,} tokens")
-
-
-def _log_progress(name: str) -> Progress:
+def _log_progress(name: str) -> Report:
     started_at = time.monotonic()
 
     def progress(part: float | None, done: str) -> None:
@@ -238,78 +308,3 @@ def _log_progress(name: str) -> Progress:
         log.info("preparing %s: %s%s in %.1f s%s", name, f"{part:.0%}, " if part else "", done, seconds, left)
 
     return progress
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
-    for package in ("nanolit", "numpy", "tiktoken", "tokenizers", "datasets"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared folder, open: its shards are mapped into memory, its tokenizer is read when asked for."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    splits: dict[str, tuple[Shard, ...]]
-
-    @classmethod
-    def open(cls, folder: Path | str) -> "Prepared":
-        """Checks headers, sizes and fingerprints against the manifest; `verify` checks the content too."""
-        folder = Path(folder)
-        if not (folder / "manifest.json").is_file():
-            raise ValueError(f"{folder}: no manifest.json in it, so it is no prepared data; run `nanolit prepare`")
-        manifest = read_json(folder / "manifest.json")
-        if manifest.get("format") != FORMAT:
-            raise ValueError(
-                f"{folder}: format {manifest.get('format')}, this nanolit reads {FORMAT}; prepare it again"
-            )
-        splits = {
-            name: tuple(_checked_shard(folder, shard, manifest) for shard in split["shards"])
-            for name, split in manifest["splits"].items()
-        }
-        return cls(folder, manifest, splits)
-
-    def shards(self, split: Split) -> tuple[Shard, ...]:
-        return self.splits[split]
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        tokenizer = load_tokenizer(self.folder / "tokenizer")
-        self.require(tokenizer)
-        return tokenizer
-
-    def require(self, tokenizer: Tokenizer) -> None:
-        """Refuses a tokenizer other than the one that wrote the shards."""
-        wrote = self.manifest["tokenizer"]["fingerprint"]
-        if tokenizer.fingerprint != wrote:
-            raise ValueError(
-                f"{self.folder}: its tokens were made by a tokenizer with fingerprint {wrote}, the one given "
-                f"({tokenizer.kind}) has {tokenizer.fingerprint}; prepare the data with the tokenizer that you want"
-            )
-
-    def verify(self) -> None:
-        """Reads everything and compares all hashes."""
-        self.require(load_tokenizer(self.folder / "tokenizer"))
-        for shards in self.splits.values():
-            for shard in shards:
-                shard.verify()
-
-
-def _checked_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -> Shard:
-    shard = open_shard(folder / entry["file"])
-    for what, found, expected in (
-        ("tokenizer fingerprint", shard.header.fingerprint, manifest["tokenizer"]["fingerprint"]),
-        ("content hash", shard.header.sha256, entry["sha256"]),
-    ):
-        if found != expected:
-            raise ValueError(
-                f"{shard.path}: has {what} {found}, manifest.json says {expected}; the file belongs to other data: "
-                f"delete {folder} and prepare it again"
-            )
-    return shard
