@@ -73,7 +73,7 @@ def naive_stream(work, tokenizer, lane, n_lanes, seed, shuffle, n_tokens):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Several portions in a unit, several readings, several walks."""
-    for name, value in (("PORTION_CHARS", 7), ("READ_CHARS", 20), ("WALKED_UNITS", 3)):
+    for name, value in (("PORTION_CHARS", 7), ("PART_CHARS", 5), ("READ_CHARS", 20), ("WALKED_UNITS", 3)):
         monkeypatch.setattr(module, name, value)
 
 
@@ -229,6 +229,7 @@ def steps_of(loader):
     return [{key: batch[key].clone() for key in ("inputs", "targets")} for batch in loader]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize(("context", "num_workers"), [("fork", 2), ("fork", 4), ("spawn", 2)])
 def test_workers_do_not_change_the_order(context, num_workers, texts, tmp_path):
     work = work_of(source_of("jsonl", texts, tmp_path / "root", job_bytes=20_000))
@@ -340,6 +341,7 @@ def test_masked_documents_need_a_delimiter(tmp_path):
 
 def test_a_jump_far_ahead_holds_little(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PORTION_CHARS", 1 << 15)
+    monkeypatch.setattr(module, "PART_CHARS", 1 << 15)
     path = tmp_path / "text.txt"
     path.write_text("a line of a long text\n" * 600_000)  # 13 MB, in one unit: tokens in uint32 are four times as much
     plan = open_source(DataConfig(kind="text", source=str(path), val_fraction=0.01), tmp_path).plan(1 << 30)
@@ -352,6 +354,21 @@ def test_a_jump_far_ahead_holds_little(tmp_path, monkeypatch):
     finally:
         tracemalloc.stop()
     assert "a line of a long text" in BYTE.decode(row) and peak < 8 << 20
+
+
+def test_the_next_rows_are_encoded_meanwhile(texts, tmp_path, monkeypatch):
+    work = work_of(source_of("jsonl", texts, tmp_path / "root"))
+    lanes = Lanes(work, BYTE, 50, 4, 0, True, tmp_path / "counts.npy")
+    for step in range(20):
+        lanes.take(range(4 * step, 4 * step + 4))
+        for lane in lanes._lanes.values():
+            lane.settle()
+            assert all(lane.holds((step + ahead) * 50) for ahead in (0, 1, 2))
+            assert len(lane.ids) < 3 * 50 + 1000  # and not much more: a document
+    monkeypatch.setattr(module, "encoded_block", None)
+    with pytest.raises(TypeError, match="not callable"):  # what goes wrong there is not lost
+        for step in range(20, 40):
+            lanes.take(range(4 * step, 4 * step + 4))
 
 
 def test_its_threads_keep_no_process_alive(tmp_path):

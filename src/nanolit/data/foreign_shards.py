@@ -47,7 +47,7 @@ def detect(path: Path | str) -> Format:
     """How the file is laid out. Whatever has no header counts as raw, so files known to be neither are refused."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; check data.source")
+        raise ValueError(f"{path}: no such file; check data.train and data.val")
     with path.open("rb") as file:
         raw = file.read(8)
     if raw == shards.MAGIC:

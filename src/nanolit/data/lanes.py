@@ -7,13 +7,13 @@ m * B + j. So which process or worker serves a row decides nothing, and a proces
 Where a lane stands after so many steps follows from the numbers of tokens of its units before. They are noted in a file
 as they become known: a memory, not a state. Without it they are counted again, and nothing changes but the time.
 
-Nothing here works ahead: a DataLoader does, with one worker. More of them would each encode what the others skip.
+The next rows are encoded in threads while one is trained on. Several workers would each encode what the others skip.
 """
 
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from nanolit.tokenizers.protocol import Tokenizer
 
 PORTION_CHARS = 1 << 15  # encoded at once
 PART_CHARS = 1 << 12  # a long document is encoded in parts of about this size
+AHEAD_ROWS = 2  # are to be there when a row is served
 READ_CHARS = 1 << 21  # of text that a lane holds at once, so that it holds no file open for a usual unit
 WALKED_UNITS = 1 << 10  # looked up at once on the way to where a lane stands
 UNKNOWN = -1
@@ -102,20 +103,23 @@ class Lanes:
                 inputs[row], targets[row] = lane.ids[:T], lane.ids[1 : T + 1]
                 begins[row, 1:] = lane.begins[1 + skipped : T + skipped]
 
-        rows_of: dict[int, list[int]] = {}
+        self.counts()  # made before there are threads that want it
+        pool = self._pool = self._pool or ThreadPoolExecutor(n_cores())
+        rows_of: dict[_Lane, list[int]] = {}
         for row, number in enumerate(numbers.tolist()):
-            rows_of.setdefault(number, []).append(row)
+            if number not in self._lanes:
+                self._lanes[number] = _Lane(self, number)
+            rows_of.setdefault(self._lanes[number], []).append(row)
         lacking = []
-        for number, rows in rows_of.items():
-            lane = self._lanes.setdefault(number, _Lane(self, number))
+        for lane, rows in rows_of.items():
+            lane.settle()
             if all(lane.holds(int(steps[row]) * T) for row in rows):
                 serve(lane, rows)
             else:
                 lacking.append((lane, rows))
-        if lacking:
-            self.counts()  # made before there are threads that want it
-            self._pool = self._pool or ThreadPoolExecutor(n_cores())
-            list(self._pool.map(serve, *zip(*lacking, strict=True)))
+        list(pool.map(serve, *zip(*lacking, strict=True)))
+        for lane in rows_of:
+            lane.look_ahead(pool)
         batch = {"inputs": inputs, "targets": targets}
         return batch | ({"documents": begins.cumsum(axis=1)} if self.mask_documents else {})
 
@@ -152,6 +156,7 @@ class _Lane:
 
     def __init__(self, lanes: Lanes, number: int) -> None:
         self.lanes, self.number = lanes, number
+        self.coming: Future[None] | None = None  # a thread has this lane until then
         self._begin(place=0, at=0)
 
     def _begin(self, place: int, at: int) -> None:
@@ -166,6 +171,17 @@ class _Lane:
         self.n_encoded = 0  # of the unit
         self.unread: Iterator[Item] = self._items()  # which opens no file before it is asked
         self.held: Iterator[Item] = iter(())
+
+    def look_ahead(self, pool: ThreadPoolExecutor) -> None:
+        """Has the rows after this one encoded while it is trained on."""
+        start = self.start + AHEAD_ROWS * self.lanes.block_size
+        if not self.holds(start):
+            self.coming = pool.submit(self._encode_to, start)
+
+    def settle(self) -> None:
+        if self.coming is not None:
+            self.coming.result()
+            self.coming = None
 
     def holds(self, start: int) -> bool:
         return self.start <= start and start + self.lanes.block_size < self.start + len(self.ids)
@@ -207,6 +223,10 @@ class _Lane:
     def _is_barren(self) -> bool:
         """Of a lane that has met no text for an epoch; it meets the same units in all epochs if they are in order."""
         return not self.lanes.shuffle or not self.lanes.counts().any()
+
+    def _encode_to(self, start: int) -> None:
+        while not self.holds(start):
+            self._encode_more()
 
     def _encode_more(self) -> None:
         # What lanes take first of a unit differs, so that they do not all run dry in the same step.

@@ -21,7 +21,8 @@ from nanolit.data.rows import Rows
 from nanolit.data.windows import TokenWindows
 
 LANES = "lanes"  # the folder beside the shards where it is kept how many tokens a portion of text has
-UNIT_BYTES, SMALL_UNIT_BYTES = 1 << 20, 1 << 14  # of text that is encoded on the fly in one portion
+# Of text that is encoded on the fly in one portion, and the portions for each row of a batch below which they are smaller
+UNIT_BYTES, SMALL_UNIT_BYTES, FEW_UNITS = 1 << 20, 1 << 14, 8
 SPLIT_NAMES = {"train": "the training split", "val": "the validation split"}
 ENDLESS = 10**12  # max_steps ends a run, never the data
 
@@ -33,7 +34,7 @@ class LoaderConfig:
     # Distance of two windows in tokens; None: block_size, so that an epoch sees each token once
     stride: int | None = None
     shuffle: bool = True
-    num_workers: int | None = None  # None: 2 for a GPU, else 0
+    num_workers: int | None = None  # None: 2 for a GPU (1 where text is encoded on the fly), else 0
     overfit_steps: int | None = None  # repeat the first so many optimizer steps for ever
     packing: Packing = "stream"  # data/packing.py says what the others do
     mask_documents: bool = False  # attention stays within documents
@@ -131,9 +132,11 @@ class PretrainData(pl.LightningDataModule):
                     f"data.loader.{setting}: got {getattr(config, setting)}, but data.on_the_fly=true serves a stream "
                     "that is not in tokens yet; leave it out, or give data.on_the_fly=false"
                 )
-        work = self.prepared.text_work(UNIT_BYTES)
-        if len(work.plan.jobs) < self.batch_size:  # each row of a batch reads a portion of its own
-            work = self.prepared.text_work(SMALL_UNIT_BYTES)
+        unit_bytes = UNIT_BYTES
+        work = self.prepared.text_work(unit_bytes)
+        if sum(job.split in (None, "train") for job in work.plan.jobs) < FEW_UNITS * self.batch_size:
+            unit_bytes = SMALL_UNIT_BYTES
+            work = self.prepared.text_work(unit_bytes)
         return Lanes(
             work,
             self.tokenizer,
@@ -141,7 +144,7 @@ class PretrainData(pl.LightningDataModule):
             self.batch_size,
             self.seed,
             config.shuffle,
-            self.prepared.folder / LANES / "counts.npy",
+            self.prepared.folder / LANES / f"{unit_bytes}.npy",
             mask_documents=config.mask_documents,
             delimiter=self.prepared.delimiter,
         )
