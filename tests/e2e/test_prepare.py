@@ -78,3 +78,18 @@ def test_interrupted_it_stops_its_workers_and_says_so(corpus, tmp_path):
     told, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT, told
     assert told.splitlines()[-1].startswith("interrupted") and "Traceback" not in told, told
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_a_killed_worker_is_one_line_and_the_same_command_goes_on(corpus, tmp_path):
+    process = start(corpus, tmp_path / "root")
+    while process.poll() is None and not list((tmp_path / "root").glob("*.partial/jobs/*.json")):
+        time.sleep(0.02)
+    for worker in children(process.pid):  # one of them is multiprocessing's own
+        os.kill(worker, signal.SIGKILL)
+    told, _ = process.communicate(timeout=60)
+    errors = [line for line in told.splitlines() if line.startswith("error:")]
+    assert process.returncode == 2 and len(errors) == 1 and "a worker process was killed" in errors[0], told
+    process = start(corpus, tmp_path / "root")
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "portions were finished before" in told, told

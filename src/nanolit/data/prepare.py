@@ -276,7 +276,7 @@ class _Counted:
     def __init__(self, data: DataConfig, report: Report, n_bytes: int) -> None:
         self.max_tokens, self.report, self.n_bytes = data.max_tokens, report, n_bytes
         self.total = Progress()
-        self.reported_at = time.monotonic()
+        self.started_at = self.reported_at = time.monotonic()
 
     def tell(self, progress: Progress) -> None:
         self.total = Progress(*(a + b for a, b in zip(self.total, progress, strict=True)))
@@ -289,9 +289,9 @@ class _Counted:
 
     @property
     def text(self) -> str:
-        return (
-            f"{self.total.n_documents:,} documents, {self.total.n_tokens:,} tokens, {self.total.n_bytes / 1e6:,.1f} MB"
-        )
+        n_bytes, n_tokens, n_documents = self.total
+        rate = n_bytes / 1e6 / max(time.monotonic() - self.started_at, 1e-3)
+        return f"{n_documents:,} documents, {n_tokens:,} tokens, {n_bytes / 1e6:,.1f} MB at {rate:,.1f} MB/s"
 
     @contextmanager
     def to_the_end(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -49,8 +50,14 @@ def run_jobs(
                 return
         return
     work = replace(work, n_threads=-(-n_workers // n_processes))
-    with _Pool(work, n_processes, tell) as pool:
-        pool.run(function, jobs, enough)
+    try:
+        with _Pool(work, n_processes, tell) as pool:
+            pool.run(function, jobs, enough)
+    except BrokenProcessPool as error:
+        raise ValueError(
+            "a worker process was killed, perhaps for want of memory; the same command goes on from there, "
+            f"with fewer of them by prepare.workers={max(n_processes // 2, 1)}"
+        ) from error
 
 
 def n_cores() -> int:

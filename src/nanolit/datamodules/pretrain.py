@@ -21,7 +21,7 @@ from nanolit.data.rows import Rows
 from nanolit.data.windows import TokenWindows
 
 LANES = "lanes"  # the folder beside the shards where it is kept how many tokens a portion of text has
-# Of text that is encoded on the fly in one portion, and the portions for each row of a batch below which they are smaller
+# Of text in one portion that is encoded on the fly, and how many portions for each row of a batch are few
 UNIT_BYTES, SMALL_UNIT_BYTES, FEW_UNITS = 1 << 20, 1 << 14, 8
 SPLIT_NAMES = {"train": "the training split", "val": "the validation split"}
 ENDLESS = 10**12  # max_steps ends a run, never the data
