@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from reporting import Row, read_arguments, report
 
-from nanolit.data.batches import BatchPlan, MicroBatches
-from nanolit.data.packing import PackedRows, make_plan
-from nanolit.data.rows import Rows
+from nanolit.data.serving.batches import BatchPlan, MicroBatches
+from nanolit.data.serving.packing import PackedRows, make_plan
+from nanolit.data.serving.rows import Rows
+from nanolit.data.serving.windows import TokenWindows
 from nanolit.data.shards import Shard, open_shard, shard_writer
-from nanolit.data.windows import TokenWindows
 from nanolit.runtime import allocator
 
 SHAPES = ((12, 1024), (64, 256))

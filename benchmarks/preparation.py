@@ -23,8 +23,8 @@ from pathlib import Path
 from reporting import Row, read_arguments, report
 
 from nanolit.data.config import DataConfig
-from nanolit.data.prepare import prepare
-from nanolit.data.workers import n_cores
+from nanolit.data.preparation.prepare import prepare
+from nanolit.data.preparation.workers import n_cores
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer
 from nanolit.village import documents
 

@@ -32,8 +32,8 @@ from nanolit.cli import hydra_app
 from nanolit.cli.run_folder import RunFolder
 from nanolit.cli.settings import Settings, read_settings
 from nanolit.cli.training_run import TrainingRun
-from nanolit.data.batches import BatchPlan, MicroBatches
-from nanolit.data.windows import TokenWindows
+from nanolit.data.serving.batches import BatchPlan, MicroBatches
+from nanolit.data.serving.windows import TokenWindows
 from nanolit.models.gpt import GPT
 from nanolit.optim.schedules import schedule
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from nanolit.data.config import DataConfig
-from nanolit.data.prepare import prepare
+from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
-from nanolit.data.rows import IGNORE
+from nanolit.data.serving.rows import IGNORE
 from nanolit.datamodules.pretrain import LoaderConfig, PretrainData, ResumableLoader, StepSampler
 from nanolit.tokenizers.directory import TokenizerConfig
 

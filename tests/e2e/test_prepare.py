@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nanolit.data.config import DataConfig
-from nanolit.data.prepare import prepare
+from nanolit.data.preparation.prepare import prepare
 from nanolit.tokenizers.directory import TokenizerConfig
 
 WORDS = ["the", "a", "miller", "goat", "river", "counts", "sings", "seven", "old", "and", "then", "12", "345"]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nanolit.data.rows import IGNORE
+from nanolit.data.serving.rows import IGNORE
 from nanolit.evals.loss import batch_sums, evaluate, metrics, no_sums, standard_error
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanolit.data.puzzles import OPERATIONS, Arithmetic, Grokking
+from nanolit.data.sources.puzzles import OPERATIONS, Arithmetic, Grokking
 from nanolit.tokenizers.words import WordTokenizer, arithmetic_tokenizer, grokking_tokenizer
 
 WORDS = WordTokenizer(["<s>", "a", "bé", "=", "10"], {"<s>": 0}, bos_id=0)

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from nanolit.cli.training_run import quiet_lightning
-from nanolit.data.batches import BatchPlan, MicroBatches
 from nanolit.data.config import DataConfig
-from nanolit.data.prepare import prepare
+from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
+from nanolit.data.serving.batches import BatchPlan, MicroBatches
 from nanolit.datamodules.pretrain import LoaderConfig, PretrainData
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import GPT
@@ -152,7 +152,7 @@ class Bench:
         self, n_steps: int, batch_size: int, micro_batch_size: int, seed: int = 3
     ) -> list[list[dict[str, Any]]]:
         """The micro-batches of each step, as a bare loop would take them."""
-        from nanolit.data.windows import TokenWindows
+        from nanolit.data.serving.windows import TokenWindows
 
         plan = BatchPlan(batch_size, micro_batch_size)
         micro = MicroBatches(TokenWindows(self.prepared.shards("train"), BLOCK_SIZE), plan, seed)

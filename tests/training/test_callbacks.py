@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nanolit.cli.main import main
-from nanolit.data.batches import BatchPlan, MicroBatches
+from nanolit.data.serving.batches import BatchPlan, MicroBatches
 from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.models.directory import load_model
 from nanolit.optim.build import AdamWConfig

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
-from nanolit.data.batches import EvalBatches
-from nanolit.data.windows import TokenWindows
+from nanolit.data.serving.batches import EvalBatches
+from nanolit.data.serving.windows import TokenWindows
 from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.optim.build import AdamWConfig, build_optimizer
 from nanolit.optim.schedules import ScheduleConfig, schedule

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from nanolit.data.prepared import Prepared
-from nanolit.data.rows import IGNORE
+from nanolit.data.serving.rows import IGNORE
 from nanolit.data.shards import open_shard, shard_writer
 from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.evals.loss import evaluate

@@ -151,8 +151,8 @@ def packing(prepared: "Prepared", settings: InspectConfig) -> list[str]:
     """What each way of making rows wastes, or why it cannot be used."""
     from typing import get_args
 
-    from nanolit.data.packing import PLANS, PackedRows, Packing
-    from nanolit.data.windows import TokenWindows
+    from nanolit.data.serving.packing import PLANS, PackedRows, Packing
+    from nanolit.data.serving.windows import TokenWindows
 
     shards, size, name = prepared.shards(settings.split), settings.block_size, f"the split {settings.split}"
     marks, lines = prepared.delimiter, []
@@ -179,7 +179,7 @@ def _open(cls: type[Any], config: dict[str, Any]) -> "tuple[Any, Prepared]":
     """The settings, and the data that they mean, prepared if it is not there."""
     from nanolit.cli.hydra_app import job_overrides
     from nanolit.data.config import DataConfig
-    from nanolit.data.prepare import prepare
+    from nanolit.data.preparation.prepare import prepare
     from nanolit.data.prepared import Prepared
     from nanolit.runtime import log
     from nanolit.runtime.typed import build

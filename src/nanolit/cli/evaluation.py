@@ -15,12 +15,12 @@ from nanolit.cli.eval import EvalConfig
 from nanolit.cli.hydra_app import job_overrides
 from nanolit.cli.open_model import hashes, locate, open_model
 from nanolit.cli.run_folder import installed_versions
-from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
 from nanolit.data.config import DataConfig
-from nanolit.data.packing import evaluation_rows
-from nanolit.data.prepare import prepare
+from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
-from nanolit.data.windows import TokenWindows
+from nanolit.data.serving.batches import BatchPlan, EvalBatches, MicroBatches
+from nanolit.data.serving.packing import evaluation_rows
+from nanolit.data.serving.windows import TokenWindows
 from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.evals.loss import LossReport, evaluate, metrics
 from nanolit.runtime import allocator, devices

@@ -75,7 +75,7 @@ def with_number_of_pieces(argv: list[str]) -> list[str]:
 
 def run(config: dict[str, Any]) -> int:
     from nanolit.data.config import DataConfig
-    from nanolit.data.prepare import merge, prepare, prepare_piece
+    from nanolit.data.preparation.prepare import merge, prepare, prepare_piece
     from nanolit.runtime import log
     from nanolit.runtime.typed import build
     from nanolit.tokenizers.directory import TokenizerConfig
@@ -106,7 +106,7 @@ def tell(folder: Path, command: PrepareConfig, data: Any, root: Path) -> int:
     if prepared.manifest["on_the_fly"]:
         print("train stays as it is; it is encoded while training goes on")
     if paths := command.prepare.contamination:
-        from nanolit.data.contamination_report import report
+        from nanolit.data.preparation.contamination_report import report
 
         for line in report(data, root, folder, [Path(path) for path in paths], command.prepare.workers):
             print(line)

@@ -14,7 +14,7 @@ from nanolit.cli.arguments import run_composed
 from nanolit.runtime.suggest import suggest
 
 if TYPE_CHECKING:
-    from nanolit.data.plan import Source
+    from nanolit.data.sources.plan import Source
     from nanolit.tokenizers.compression import Compression
     from nanolit.tokenizers.protocol import Tokenizer
 
@@ -164,7 +164,7 @@ def train(config: dict[str, Any]) -> int:
 
 def _open_text(config: dict[str, Any]) -> "Source":
     from nanolit.data.config import DataConfig
-    from nanolit.data.sources import open_source
+    from nanolit.data.sources.open import open_source
     from nanolit.runtime.typed import build
 
     settings = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later

@@ -31,7 +31,7 @@ from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment
 from nanolit.cli.settings import Settings
 from nanolit.cli.train import WORKER_CONFIG
-from nanolit.data.prepare import prepare
+from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
 from nanolit.datamodules.pretrain import PretrainData
 from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts

@@ -9,11 +9,11 @@ import numpy as np
 
 from nanolit.data.config import DataConfig, Split
 from nanolit.data.foreign_shards import open_foreign
-from nanolit.data.jobs import Work
-from nanolit.data.manifest import FORMAT
-from nanolit.data.rows import Delimiter
+from nanolit.data.preparation.jobs import Work
+from nanolit.data.preparation.manifest import FORMAT
+from nanolit.data.serving.rows import Delimiter
 from nanolit.data.shards import Shard, open_shard
-from nanolit.data.sources import open_source
+from nanolit.data.sources.open import open_source
 from nanolit.runtime.files import read_json
 from nanolit.runtime.typed import build
 from nanolit.tokenizers.directory import load_tokenizer

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Sampler
 
-from nanolit.data.batches import BatchPlan, EvalBatches, MicroBatches
-from nanolit.data.lanes import LaneBatches, Lanes
-from nanolit.data.packing import PLANS, PackedRows, Packing, evaluation_rows
 from nanolit.data.prepared import Prepared
-from nanolit.data.rows import Rows
-from nanolit.data.windows import TokenWindows
+from nanolit.data.serving.batches import BatchPlan, EvalBatches, MicroBatches
+from nanolit.data.serving.lanes import LaneBatches, Lanes
+from nanolit.data.serving.packing import PLANS, PackedRows, Packing, evaluation_rows
+from nanolit.data.serving.rows import Rows
+from nanolit.data.serving.windows import TokenWindows
 
 LANES = "lanes"  # the folder beside the shards where it is kept how many tokens a portion of text has
 # Of text in one portion that is encoded on the fly, and how many portions for each row of a batch are few
@@ -36,7 +36,7 @@ class LoaderConfig:
     shuffle: bool = True
     num_workers: int | None = None  # None: 2 for a GPU (1 where text is encoded on the fly), else 0
     overfit_steps: int | None = None  # repeat the first so many optimizer steps for ever
-    packing: Packing = "stream"  # data/packing.py says what the others do
+    packing: Packing = "stream"  # data/serving/packing.py says what the others do
     mask_documents: bool = False  # attention stays within documents
     train_eval_rows: int | None = None  # evaluate on so many rows of the training split too
 

@@ -2,7 +2,7 @@
 from end to end, all from seven sums over the targets.
 
 Sums, so that neither batch size nor number of processes can change a metric. Not a Trainer and not a loader: whoever
-calls brings batches of data/rows.py, as tensors.
+calls brings batches of data/serving/rows.py, as tensors.
 """
 
 import math

@@ -1,5 +1,5 @@
 """Conversation -> token ids, and which of them are learnt: the only place that knows how. No formats of files
-(data/conversations.py), no packing.
+(data/sources/conversations.py), no packing.
 
 `supervised[i]` says that token i is to be predicted. A model that reads ids[:-1] and predicts ids[1:] therefore takes
 supervised[1:] for its loss, so that the first token of an answer counts, and the token that ends it.

@@ -1,5 +1,5 @@
 """What a conversation is, in nanochat's schema, and the check that every conversation passes; no other formats
-(data/conversations.py reads those), no ids (chat.py).
+(data/sources/conversations.py reads those), no ids (chat.py).
 
     [{"role": "system", "content": "Be brief."},                          the first message only, and not needed
      {"role": "user", "content": "What is 6 * 7?"},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The `tokenizers` library takes no separator of ASCII for white space, as Python does.
 WORD = re.compile(r"[\S\x1c-\x1f]+")
 
-# nanuGPT's vocabularies, in its order of ids. The operations are computed in data/puzzles.py.
+# nanuGPT's vocabularies, in its order of ids. The operations are computed in data/sources/puzzles.py.
 END_OF_EQUATION = "<|eos|>"
 OPERATIONS = (
     *("x+y", "x-y", "x/y", "(x//y)if(y%2==1)else(x-y)", "x^2+y^2", "x^2+xy+y^2", "x^2+xy+y^2+x"),

@@ -1,0 +1,1 @@
+"""From a source to a folder of token shards: jobs, workers, receipts, the manifest."""

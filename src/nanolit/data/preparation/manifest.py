@@ -1,0 +1,115 @@
+"""What a prepared folder says of itself: `manifest.json`, joined from the receipts of all jobs."""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanolit.data.config import DataConfig, Split
+from nanolit.data.preparation.jobs import Receipt, Work
+from nanolit.data.shards import open_shard, shard_writer
+from nanolit.tokenizers.protocol import Tokenizer
+
+FORMAT = 2
+COPIED_TOKENS = 1 << 24  # at once, where a shard is cut
+
+
+def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the finished jobs; of a training split with `max_tokens` the rest of the files is removed."""
+    receipts = _used(work, data.max_tokens)
+    splits: dict[str, Any] = {}
+    for split in work.splits:
+        shards = [shard for receipt in receipts for shard in receipt.shards.get(split, ())]
+        if split == "train" and data.max_tokens is not None:
+            shards = _capped(work.folder, shards, data.max_tokens, tokenizer)
+        totals = {name: sum(shard[name] for shard in shards) for name in ("documents", "tokens", "bytes")}
+        listed = [{name: shard[name] for name in ("file", "tokens", "sha256")} for shard in shards]
+        if shards or split != "test":
+            splits[split] = totals | {"shards": listed}
+        if split != "test" and totals["tokens"] == 0:
+            raise ValueError(
+                f"data.name={data.name}: the {split} split came out empty; give more text, data.split=contiguous, "
+                f"or another data.val_fraction (now {data.val_fraction})"
+            )
+    kept = {shard["file"] for facts in splits.values() for shard in facts["shards"]}
+    for path in work.folder.iterdir():
+        if path.is_file() and path.name not in kept:
+            path.unlink()
+    decisive["tokenizer"] |= {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
+    return {
+        **decisive,
+        "marks": {"append_eot": work.append_eot, "prepend_bos": work.prepend_bos},
+        "splits": splits,
+        "left_out": {"duplicates": sum(receipt.n_dropped for receipt in receipts)},
+        **_facts(receipts),
+        "versions": versions(),
+    }
+
+
+def _used(work: Work, max_tokens: int | None) -> list[Receipt]:
+    """Those of all jobs, or of as many as it takes to reach `max_tokens`."""
+    used, n_tokens = [], 0
+    for job in work.plan.jobs:
+        is_training = job.split in (None, "train")
+        if job.split is not None and job.split not in work.splits:
+            continue
+        if is_training and max_tokens is not None and n_tokens >= max_tokens:
+            continue
+        receipt = Receipt.read(work.receipt_path(job))
+        assert receipt.done, f"job {job.number} is not finished"
+        used.append(receipt)
+        n_tokens += receipt.n_tokens("train")
+    return used
+
+
+def _capped(folder: Path, shards: list[dict[str, Any]], max_tokens: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """The first shards, the last of them cut, with `max_tokens` tokens or all there are."""
+    kept: list[dict[str, Any]] = []
+    left = max_tokens
+    for shard in shards:
+        if left <= 0:
+            break
+        kept.append(shard if shard["tokens"] <= left else _cut(folder, shard, left, tokenizer))
+        left -= kept[-1]["tokens"]
+    return kept
+
+
+def _cut(folder: Path, facts: dict[str, Any], n_tokens: int, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The shard's first tokens in its place. Done again after a kill, it finds the same."""
+    shard = open_shard(folder / facts["file"])
+    ids = shard.tokens[:n_tokens]
+    starts = shard.starts[shard.starts < n_tokens]
+    with shard_writer(folder / facts["file"], tokenizer.vocab_size, tokenizer.fingerprint) as writer:
+        for at in range(0, n_tokens, COPIED_TOKENS):
+            part = slice(at, min(at + COPIED_TOKENS, n_tokens))
+            within = starts[(starts >= at) & (starts < part.stop)] - np.uint64(at)
+            writer.append_many(ids[part], within, shard.supervised_slice(part.start, part.stop))
+    assert writer.header is not None
+    n_bytes = int(tokenizer.byte_lengths()[ids].sum())
+    changed = {"documents": len(starts), "tokens": n_tokens, "bytes": n_bytes, "sha256": writer.header.sha256}
+    return facts | changed
+
+
+def _facts(receipts: list[Receipt]) -> dict[str, Any]:
+    """What the jobs found out, as lists."""
+    facts: dict[str, Any] = {}
+    for receipt in receipts:
+        for name, values in receipt.facts.items():
+            facts.setdefault(name, []).extend(values)
+    return facts
+
+
+def versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in ("nanolit", "numpy", "tiktoken", "rustbpe", "tokenizers", "pyarrow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def tokens_of(manifest: dict[str, Any], split: Split) -> int:
+    return manifest["splits"][split]["tokens"]

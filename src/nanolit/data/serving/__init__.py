@@ -1,0 +1,1 @@
+"""From shards, or from text, to batches: rows, their order, micro-batches."""

@@ -1,0 +1,1 @@
+"""Text and examples as they lie somewhere, in portions that can be read alone; no tokens."""
