@@ -40,7 +40,9 @@ TIMES = ("seconds", "perf/tok_per_s", "perf/step_ms", "perf/mfu")
 
 def start(root: Path, run_dir: Path, data_root: Path, *extra: str) -> subprocess.Popen:
     environment = {**os.environ, "DATA_ROOT": str(data_root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    command = [sys.executable, "train.py", *OVERRIDES, f"run_dir={run_dir}", *extra]
+    own_data = any(override.startswith("data=") for override in extra)
+    overrides = [override for override in OVERRIDES if not (own_data and override.startswith("data."))]
+    command = [sys.executable, "train.py", *overrides, f"run_dir={run_dir}", *extra]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment, start_new_session=True, **streams)
 
@@ -135,3 +137,44 @@ def test_another_number_of_micro_batches_and_workers_gives_the_same_curve(root, 
         assert ours.keys() == theirs.keys()
         for key in ours:
             assert ours[key] == pytest.approx(theirs[key], rel=2e-3), key  # Muon amplifies rounding
+
+
+SERVED = {  # the ways in which rows are served, besides windows of the village
+    "encoded on the fly": ["data=text", "data.on_the_fly=true", "data.split=document"],
+    "packed": ["data=text", "data.split=document", "data.loader.packing=best_fit", "data.loader.mask_documents=true"],
+    "conversations": ["data=conversations"],
+}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    draw = random.Random(5)
+    with path.open("w") as file:
+        for _ in range(1500):
+            a, b = draw.randrange(100), draw.randrange(100)
+            question, answer = f"What is {a} and {b}?", f"It is {a + b}, said the miller."
+            file.write(json.dumps({"prompt": question, "completion": answer, "text": f"{question} {answer}"}) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[] if how == "encoded on the fly" else pytest.mark.slow) for how in SERVED]
+)
+def test_other_rows_resume_as_exactly(root, tmp_path, rows, how):
+    """Killed, and gone on with as other micro-batches and with loader workers."""
+    ignored = ["data.ignore_keys=[text]"] if how == "conversations" else []
+    settings = [
+        *SERVED[how],
+        *ignored,
+        f"data.source={rows}",
+        "tokenizer=byte",
+        "trainer.max_steps=40",
+        "model.dropout=0.0",
+    ]
+    data_root = tmp_path / "data"
+    finish(start(root, tmp_path / "whole", data_root, *settings))
+    stop_at(start(root, tmp_path / "run", data_root, *settings), tmp_path / "run", 20, signal.SIGKILL)
+    finish(start(root, tmp_path / "run", data_root, *settings, "data.loader.num_workers=2"))
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
