@@ -45,6 +45,7 @@ def metrics(run_dir: Path) -> list[dict[str, float]]:
 
 
 WINDOWS = ("model=modern_124m", "model.window_pattern=SSSL")
+PACKED = ("model=modern_124m", "data.loader.packing=best_fit", "data.loader.mask_documents=true")
 # Name, settings, compiled. What is only installed on some machines (flash-attn) is left to `model.attention=flash`.
 SPEEDS = (
     ("gpt2_124m", ("model=gpt2_124m",), False),
@@ -53,8 +54,16 @@ SPEEDS = (
     ("modern_124m", ("model=modern_124m",), True),
     ("modern_124m with windows by sdpa", (*WINDOWS, "model.attention=sdpa"), True),
     ("modern_124m with windows by flex", (*WINDOWS, "model.attention=flex"), True),
+    ("modern_124m, documents apart by sdpa", (*PACKED, "model.attention=sdpa"), True),
+    ("modern_124m, documents apart by flex", (*PACKED, "model.attention=flex"), True),
 )
 NANOCHAT_2026 = ("model=nanochat_2026", "model.depth=4", "model.block_size=512", "experiment=quick", "batch_size=16")
+SMOKES = (
+    ("quick", ("experiment=quick",)),
+    ("nanochat_2026", NANOCHAT_2026),
+    ("packed", ("experiment=quick", "data.loader.packing=best_fit", "data.loader.mask_documents=true")),
+    ("on the fly", ("experiment=quick", "data.on_the_fly=true")),
+)
 
 
 def speed(arguments: Arguments, folder: Path, name: str, model: tuple[str, ...], compiled: bool) -> list[Row]:
@@ -79,7 +88,7 @@ def speed(arguments: Arguments, folder: Path, name: str, model: tuple[str, ...],
 
 def smoke(folder: Path, precision: str, name: str, settings: tuple[str, ...]) -> dict[str, Any]:
     """20 steps and then 20 more of the same run: every part must work, and it must learn."""
-    run_dir = folder / f"{name}_{precision}"
+    run_dir = folder / f"{name}_{precision}".replace(" ", "_")
     command = ["train.py", *settings, "debug=limit", "trainer=gpu", f"trainer.precision={precision}"]
     command += [f"run_dir={run_dir}", f"paths.data_root={folder / 'data'}"]
     run(*command)
@@ -109,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         facts: dict[str, Any] = {"tests": run("-m", "pytest", "-q", "-m", "gpu").strip().splitlines()[-1]}
-        for name, settings in (("quick", ("experiment=quick",)), ("nanochat_2026", NANOCHAT_2026)):
+        for name, settings in SMOKES:
             for precision in ("16-mixed", "bf16-mixed"):
                 facts[f"{name}, {precision}"] = smoke(folder, precision, name, settings)
         rows = [row for name, model, compiled in SPEEDS for row in speed(arguments, folder, name, model, compiled)]
