@@ -68,7 +68,7 @@ def test_pieces_in_processes_of_their_own_and_a_merge(tmp_path, capfd):
         (["prepare.pieces=3"], "prepare.pieces: only says how many there are beside prepare.piece"),
         (["prepare.piece=0", "prepare.pieces=2", "prepare.merge=true"], "prepare.merge: joins all pieces"),
         (["prepare.workers=0"], "prepare.workers=0: must be at least 1"),
-        (["prepare.merge=true"], "prepare.merge: 2 of 2 portions of village-"),
+        (["prepare.merge=true"], "prepare.merge: 0 of 2 jobs of village-"),
     ],
 )
 def test_pieces_that_make_no_sense(tmp_path, capfd, settings, message):
@@ -97,7 +97,7 @@ def test_evaluation_items_that_stand_in_the_text_are_reported(tmp_path, capfd):
         f"paths.data_root={tmp_path / 'root'}",
     ]
     assert main(["prepare", *settings, f"prepare.contamination=[{tmp_path / 'items.jsonl'}]"]) == 0
-    assert "items.jsonl: 1 of 2 items stand in the text (50.0%)" in capfd.readouterr().out
+    assert "items.jsonl: 1 of 2 items (50.0%) stand in the training text" in capfd.readouterr().out
     (report,) = (tmp_path / "root").glob("text-*/contamination.json")
     (example,) = json.loads(report.read_text())["files"][0]["examples"]
-    assert (example["item"], example["documents"], example["first"]) == (0, 1, "portion 0, document 201")
+    assert (example["item"], example["documents"], example["first"]) == (0, 1, "job 0, document 201")

@@ -64,7 +64,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(corpus, tmp_path):
     assert killed >= 2, "it was too fast to be killed"
     process = start(corpus, tmp_path / "killed")
     told, _ = process.communicate()
-    assert process.returncode == 0 and "portions were finished before" in told, told
+    assert process.returncode == 0 and "jobs were done before" in told, told
     data = DataConfig(name="text", kind="text", source=str(corpus), shard_bytes=1_000_000)
     whole = prepare(data, TokenizerConfig("byte"), tmp_path / "whole", n_workers=1)
     assert content(tmp_path / "killed" / whole.name) == content(whole)
@@ -92,4 +92,4 @@ def test_a_killed_worker_is_one_line_and_the_same_command_goes_on(corpus, tmp_pa
     assert process.returncode == 2 and len(errors) == 1 and "a worker process was killed" in errors[0], told
     process = start(corpus, tmp_path / "root")
     told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "portions were finished before" in told, told
+    assert process.returncode == 0 and "jobs were done before" in told, told

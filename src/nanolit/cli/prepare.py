@@ -13,7 +13,7 @@ HELP = """usage: nanolit prepare data=NAME [data.source=PATH] [tokenizer=NAME] [
   nanolit prepare data=shakespeare_char
   nanolit prepare data=text data.source=my_folder tokenizer=byte
   nanolit prepare data=owt
-  nanolit prepare --multirun data=owt prepare.piece=range(0,64) hydra/launcher=joblib
+  nanolit prepare --multirun data=owt 'prepare.piece=range(0,64)' hydra/launcher=joblib
   nanolit prepare data=owt prepare.merge=true
 
 The shards go to DATA_ROOT (default data/). A preparation that is already there is found again and not repeated; one
@@ -31,7 +31,7 @@ conf/; debug=true shows the traceback of an error."""
 
 @dataclass(frozen=True)
 class WorkConfig:
-    """How the work is done; what comes out does not depend on it."""
+    """How the work is done, and what is reported on the way; the tokens do not depend on it."""
 
     workers: int | None = None
     piece: int | None = None
@@ -59,6 +59,11 @@ class PrepareConfig:
     prepare: WorkConfig
     verify: bool = False
 
+    def __post_init__(self) -> None:
+        for name, given in (("verify", self.verify), ("prepare.contamination", self.prepare.contamination)):
+            if given and self.prepare.piece is not None:
+                raise ValueError(f"{name}: looks at all of it; give it to the command that merges the pieces")
+
 
 def main(argv: list[str] | None = None) -> int:
     return run_composed(with_number_of_pieces(sys.argv[1:] if argv is None else argv), HELP, "prepare", run)
@@ -75,7 +80,9 @@ def with_number_of_pieces(argv: list[str]) -> list[str]:
 
 def run(config: dict[str, Any]) -> int:
     from nanolit.data.config import DataConfig
+    from nanolit.data.preparation.contamination_report import report
     from nanolit.data.preparation.prepare import merge, prepare, prepare_piece
+    from nanolit.data.prepared import Prepared
     from nanolit.runtime import log
     from nanolit.runtime.typed import build
     from nanolit.tokenizers.directory import TokenizerConfig
@@ -86,18 +93,13 @@ def run(config: dict[str, Any]) -> int:
     settings = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
     data, tokenizer = build(DataConfig, settings, "data"), build(TokenizerConfig, config["tokenizer"], "tokenizer")
     root = Path(config["paths"]["data_root"])
+    grams = read_items(how.contamination, data.kind)
     if how.piece is not None:
         assert how.pieces is not None
         folder = prepare_piece(data, tokenizer, root, how.piece, how.pieces, how.workers)
         print(f"piece {how.piece} of {how.pieces} is ready; prepare.merge=true makes {folder} of all")
         return 0
     folder = merge(data, tokenizer, root) if how.merge else prepare(data, tokenizer, root, n_workers=how.workers)
-    return tell(folder, command, data, root)
-
-
-def tell(folder: Path, command: PrepareConfig, data: Any, root: Path) -> int:
-    from nanolit.data.prepared import Prepared
-
     prepared = Prepared.open(folder)
     if command.verify:
         prepared.verify()
@@ -105,10 +107,19 @@ def tell(folder: Path, command: PrepareConfig, data: Any, root: Path) -> int:
         print(f"{split:<6}{facts['tokens']:>16,} tokens {facts['documents']:>12,} documents")
     if prepared.manifest["on_the_fly"]:
         print("train stays as it is; it is encoded while training goes on")
-    if paths := command.prepare.contamination:
-        from nanolit.data.preparation.contamination_report import report
-
-        for line in report(data, root, folder, [Path(path) for path in paths], command.prepare.workers):
+    if grams is not None:
+        for line in report(data, root, folder, grams, how.workers):
             print(line)
     print(f"{'verified ' if command.verify else ''}in {folder}")
     return 0
+
+
+def read_items(paths: list[str] | None, kind: str) -> Any:
+    """What to look for, read before the work: a misspelt path should not be told after it."""
+    if not paths:
+        return None
+    from nanolit.data.preparation.contamination import EvalGrams
+
+    if kind == "tokens":
+        raise ValueError("prepare.contamination: data.kind=tokens has no text to look into; leave it out")
+    return EvalGrams.read([Path(path) for path in paths])

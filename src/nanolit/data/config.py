@@ -15,12 +15,13 @@ NUMBER = re.compile(r"\{(:0\d+d)?\}")  # where the number stands in a url of man
 # Besides name, kind and tokens_per_shard, which all read.
 _OF_FILES = (
     *("source", "dataset", "subset", "revision", "url", "sha256", "n_files", "max_files"),
-    *("text_field", "separator", "encoding", "split", "val_fraction", "split_seed"),
+    *("encoding", "split", "val_fraction", "split_seed"),
 )
+_OF_TEXTS = ("text_field", "separator")
 _OF_DOCUMENTS = ("append_eot", "prepend_bos", "max_tokens", "shard_bytes", "deduplicate", "on_the_fly")
 READ_BY = {
     "village": (*_OF_DOCUMENTS, "seed", "documents", "val_documents"),
-    "text": (*_OF_DOCUMENTS, *_OF_FILES),
+    "text": (*_OF_DOCUMENTS, *_OF_FILES, *_OF_TEXTS),
     "conversations": ("max_tokens", "shard_bytes", "deduplicate", *_OF_FILES, "render", "ignore_keys"),
     "tokens": ("train", "val", "dtype"),
     "grokking": ("prepend_bos", "append_eot", "operation", "modulus", "train_fraction", "seed"),
@@ -39,8 +40,8 @@ class DataConfig:
     prepend_bos: bool | None = None  # None: where the tokenizer's own rules say so
     # How much, and in which portions
     max_tokens: int | None = None  # of the training split; the rest of the text is not read
-    shard_bytes: int | None = None  # of text in one shard; None: 4 MiB to 256 MiB, so that there are at most 256
-    tokens_per_shard: int = 100_000_000  # at most, but for a longer document
+    shard_bytes: int | None = None  # of text in one shard; None: 4 MiB to 256 MiB, and 256 shards up to 64 GiB
+    tokens_per_shard: int = 100_000_000  # about; a shard that has them ends with the document
     deduplicate: bool = False  # leave out documents whose text was there before
     on_the_fly: bool = False  # leave the training split as text; it is encoded while training goes on
     # Files, and which of their documents are for validation
@@ -54,7 +55,7 @@ class DataConfig:
     url: str | list[str] | None = None  # {:05d} in it stands for the number of a file
     sha256: str | None = None  # of the one file at `url`
     n_files: int | None = None  # of a url with a number
-    max_files: int | None = None  # of these, the first so many and the last one
+    max_files: int | None = None  # of these; the first ones, and the last, which is for validation
     # named: by the names of files (train, validation, ...); document: by a hash of each, so that a growing corpus moves
     # none; contiguous: the tail of the joined text; rows: nanoGPT's draw by split_seed; last_file: nanochat's;
     # auto: named where all names tell, contiguous for less than 100 plain files, else document
@@ -95,7 +96,8 @@ class DataConfig:
             raise ValueError("data.source: not given; say which text, for example data.source=my_book.txt")
         if self.kind == "tokens" and (self.train is None or self.val is None):
             raise ValueError("data.train, data.val: not both given; say which files, as data.train=train.bin")
-        self._check_numbered()
+        if self.kind in ("text", "conversations"):
+            self._check_files()
         for key, nothing in (("max_tokens", None), ("deduplicate", False)):
             if self.on_the_fly and getattr(self, key) != nothing:
                 raise ValueError(
@@ -107,10 +109,21 @@ class DataConfig:
         except LookupError:
             raise ValueError(f"data.encoding={self.encoding}: no such encoding; try utf-8 or latin-1") from None
 
-    def _check_numbered(self) -> None:
-        is_asked_for = self.source is self.dataset is None and isinstance(self.url, str)
-        if is_asked_for and NUMBER.search(str(self.url)) and self.n_files is None:
+    def _check_files(self) -> None:
+        """What is said of a url is refused where no url of that sort is read; a `source` takes the place of all."""
+        is_one = self.dataset is None and isinstance(self.url, str)
+        is_numbered = is_one and NUMBER.search(str(self.url)) is not None
+        if self.source is None and is_numbered and self.n_files is None:
             raise ValueError("data.n_files: not given; data.url has a number in it, say how many files there are")
+        for key, is_read, of in (
+            ("sha256", is_one and not is_numbered, "one file at data.url"),
+            ("n_files", is_numbered, "a data.url with a number in it"),
+            ("max_files", is_numbered, "a data.url with a number in it"),
+            ("subset", self.dataset is not None, "a data.dataset"),
+            ("revision", self.dataset is not None, "a data.dataset"),
+        ):
+            if self.source is None and getattr(self, key) is not None and not is_read:
+                raise ValueError(f"data.{key}={getattr(self, key)}: is read of {of} only; leave it out")
         if self.max_files is not None and self.max_files < 2:
             raise ValueError(f"data.max_files={self.max_files}: must be at least 2, since the last is for validation")
         if self.separator == "":

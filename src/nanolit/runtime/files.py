@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,28 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         _sync(path.parent)
         if aside.exists():
             shutil.rmtree(aside)
+
+
+@contextmanager
+def locked(root: Path, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While nobody else holds the lock `name` under `root`, on this machine or another.
+
+    `waiting` is called if it has to wait. The lock's file stays: taking it away would let two in.
+    """
+    from filelock import FileLock, Timeout
+
+    path = root / ".locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path | str, value: Any) -> None:

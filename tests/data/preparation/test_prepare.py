@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nanolit.data.config import DataConfig
-from nanolit.data.preparation.prepare import merge, preparation_hash, prepare, prepare_piece
+from nanolit.data.preparation.prepare import Build, merge, prepare, prepare_piece
 from nanolit.data.prepared import Prepared
 from nanolit.data.sources.open import open_source
 from nanolit.runtime.files import read_json, write_json
@@ -141,11 +141,65 @@ def test_merge_refuses_what_is_not_whole(tmp_path):
     prepare_piece(data, BYTE, tmp_path, 0, 3, 1)
     prepare_piece(data, BYTE, tmp_path, 2, 3, 1)
     with pytest.raises(
-        ValueError, match=r"prepare\.merge: \d of \d portions .* the first is number \d; run the missing"
+        ValueError, match=r"prepare\.merge: \d of \d jobs of village-.* are done, number \d is not; run the missing"
     ):
         merge(data, BYTE, tmp_path)
     with pytest.raises(ValueError, match=r"prepare\.piece=3: must be 0 to 2"):
         prepare_piece(data, BYTE, tmp_path, 3, 3, 1)
+
+
+def rows_file(folder, n=300, words=7):
+    folder.mkdir(exist_ok=True)
+    draw = random.Random(n)
+    path = folder / "rows.jsonl"
+    rows = [{"prompt": f"row {i}", "completion": " ".join(draw.choices("abcde", k=words))} for i in range(n)]
+    path.write_text("".join(json.dumps({**row, "text": f"{row['prompt']}: {row['completion']}"}) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("n_pieces", [1, 2, 5])
+@pytest.mark.parametrize("split", ["document", "named"])
+@pytest.mark.parametrize("change", [{"max_tokens": 1500}, {"on_the_fly": True}, {"deduplicate": True}])
+def test_pieces_of_a_part_of_the_text_can_be_merged(tmp_path, n_pieces, split, change):
+    """What is not needed in the end is not asked for by the merge."""
+    source = rows_file(tmp_path / "text")
+    if split == "named":
+        rows_file(tmp_path / "text", n=40).rename(tmp_path / "text" / "validation.jsonl")
+        rows_file(tmp_path / "text").rename(tmp_path / "text" / "train.jsonl")
+        source = source.parent
+    data = DataConfig(name="rows", kind="text", source=str(source), shard_bytes=900, split=split, **change)
+    for piece in range(n_pieces):
+        prepare_piece(data, BYTE, tmp_path / "pieces", piece, n_pieces, 1)
+    assert content(merge(data, BYTE, tmp_path / "pieces")) == content(prepare(data, BYTE, tmp_path / "whole"))
+
+
+def test_a_kill_before_the_last_rename_is_nothing_lost(tmp_path):
+    data = dataclasses.replace(VILLAGE, shard_bytes=8000, max_tokens=9000)
+    whole = prepare(data, BYTE, tmp_path / "whole")
+    for do in (prepare, merge):
+        root = tmp_path / do.__name__
+        build = Build(data, BYTE, root)
+        shutil.copytree(whole, build.partial)  # the manifest is there, jobs/ is gone, the name is still to come
+        assert content(do(data, BYTE, root)) == content(whole)
+
+
+def test_a_cap_cuts_no_example(tmp_path):
+    source = rows_file(tmp_path / "text")
+    data = DataConfig(name="rows", kind="conversations", source=str(source), ignore_keys=("text",), max_tokens=1000)
+    prepared = Prepared.open(prepare(data, BYTE, tmp_path))
+    (shard,) = prepared.shards("train")
+    assert 950 < len(shard.tokens) <= 1000 and shard.tokens[-1] == prepared.tokenizer.eot_id
+    assert shard.supervised_slice(0, len(shard.tokens))[-1]
+
+
+def test_a_cap_that_was_reached_asks_for_no_other_job(tmp_path, monkeypatch):
+    data = dataclasses.replace(VILLAGE, shard_bytes=2000, max_tokens=3000)
+    monkeypatch.setattr(Build, "finish", lambda build: None)  # as if killed before
+    done = []
+    for _ in range(3):
+        prepare(data, BYTE, tmp_path, n_workers=1)
+        done.append(len(list(tmp_path.glob("*.partial/jobs/*.json"))))
+    assert done[0] == done[1] == done[2] < 10
 
 
 @pytest.mark.parametrize("max_tokens", [1, 1000, 12_345, 10**9])
@@ -220,7 +274,7 @@ def test_small_shards_are_the_same_stream(small_batches, tmp_path):
 
 
 def hash_of(data, tokenizer, root):
-    return preparation_hash(open_source(data, root), data, tokenizer)
+    return Build(data, tokenizer, root).folder.name.rpartition("-")[2]
 
 
 def test_the_hash_covers_what_changes_the_bytes(text_config, tmp_path):
@@ -297,7 +351,7 @@ def test_a_killed_preparation_goes_on_and_ends_with_the_same_bytes(tmp_path, cap
     assert [path.suffix for path in (tmp_path / "killed").glob("village-*")] == [".partial"]
     data = dataclasses.replace(VILLAGE, shard_bytes=9000)
     folder = prepare(data, BYTE, tmp_path / "killed")
-    assert ("portions were finished before" in caplog.text) == (countdown > 1)
+    assert ("jobs were done before" in caplog.text) == (countdown > 1)
     assert content(folder) == content(prepare(data, BYTE, tmp_path / "whole"))
 
 
@@ -361,7 +415,7 @@ def test_an_empty_split_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one document")
     data = DataConfig(name="mine", kind="text", source=str(tmp_path / "a.txt"), split="document")
     with pytest.raises(
-        ValueError, match=r"the (train|val) split came out empty; give more text, data\.split=contiguous"
+        ValueError, match=r"the (train|val) split came out empty; give more text, another data\.split"
     ):
         prepare(data, BYTE, tmp_path)
 

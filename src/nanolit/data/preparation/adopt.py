@@ -2,28 +2,22 @@
 a manifest that points at the files. They stay where they are, as they are.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
-
 from nanolit.data.config import DataConfig, Split
 from nanolit.data.sources.files import DataFile, hashed
 from nanolit.data.foreign_shards import detect, open_foreign
-from nanolit.data.preparation.manifest import FORMAT, versions
-from nanolit.runtime.files import atomic_folder, write_json
+from nanolit.data.preparation.manifest import FORMAT, folder_name, versions, with_tokenizer
+from nanolit.runtime.files import atomic_folder, locked, write_json
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity
 from nanolit.tokenizers.protocol import Tokenizer
 
 
 def adopt(data: DataConfig, config: TokenizerConfig, root: Path) -> Path:
     """The folder under `root` through which the files of `data` are used, made if it is not there."""
-    lock = root / ".locks" / f"{data.name}-tokens"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):  # of processes that begin at once, one reads the files
+    with locked(root, f"{data.name}-tokens"):  # of processes that begin at once, one reads the files
         return _adopted(data, config, root)
 
 
@@ -39,8 +33,7 @@ def _adopted(data: DataConfig, config: TokenizerConfig, root: Path) -> Path:
         "source": {"kind": "tokens", "dtype": data.dtype, "files": listed},
         "tokenizer": identity(config),
     }
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-    folder = root / f"{data.name}-{digest[:12]}"
+    folder = root / folder_name(data, decisive)
     if not (folder / "manifest.json").is_file():
         tokenizer = build_tokenizer(config, _refuse_to_train)
         with atomic_folder(folder) as temporary:
@@ -94,9 +87,8 @@ def _manifest(
             "apart in different ways: give files of one kind"
         )
     leads = has_eot and bool(leading)
-    decisive["tokenizer"] |= {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
     return {
-        **decisive,
+        **with_tokenizer(decisive, tokenizer),
         "on_the_fly": None,
         "marks": {"append_eot": has_eot and not leads, "prepend_bos": leads},
         "splits": splits,

@@ -12,8 +12,9 @@ from nanolit.data.preparation.contamination import EvalGrams, Found
 from nanolit.data.preparation.jobs import BATCH_CHARS, Progress, Tell, Work
 from nanolit.data.sources.plan import Job
 from nanolit.data.sources.open import open_source
+from nanolit.data.preparation.manifest import is_training
 from nanolit.data.preparation.workers import run_jobs
-from nanolit.runtime.files import write_json
+from nanolit.runtime.files import read_json, write_json
 from nanolit.tokenizers.directory import load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -21,25 +22,29 @@ log = logging.getLogger("nanolit")
 Scanned = tuple[Found, int]  # and how many documents there were
 
 
-def report(data: DataConfig, root: Path, folder: Path, paths: list[Path], n_workers: int | None) -> Iterator[str]:
-    """Writes the report for the prepared `folder` and says it in lines."""
-    grams = EvalGrams.read(paths)
+def report(
+    data: DataConfig, root: Path, folder: Path, grams: EvalGrams, n_workers: int | None
+) -> Iterator[str]:
+    """Writes the report on the training text of the prepared `folder`, and says it in lines."""
     plan = open_source(data, root).plan(data.shard_bytes)
+    used = {*read_json(folder / "manifest.json")["jobs"]}
+    jobs = [job for job in plan.jobs if is_training(job) and (job.number in used or data.on_the_fly)]
     log.info("looking for %s evaluation items in the text", f"{grams.first_items[-1]:,}")
-    work = Work(plan, folder, (), append_eot=False, prepend_bos=False, tokens_per_shard=1)
+    work = Work(plan, folder, ("train",), append_eot=False, prepend_bos=False, tokens_per_shard=1)
     scanned: dict[int, Scanned] = {}
 
     def keep(place: int, result: Scanned) -> bool:
         scanned[place] = result
         return False
 
-    run_jobs(partial(scan, grams), work, load_tokenizer(folder / "tokenizer"), plan.jobs, _ignore, n_workers, keep)
+    run_jobs(partial(scan, grams), work, load_tokenizer(folder / "tokenizer"), jobs, _ignore, n_workers, keep)
     in_order = [scanned[place] for place in sorted(scanned)]
     found = contamination.merged(found for found, _ in in_order)
     told = contamination.report(grams, found, sum(n for _, n in in_order))
     write_json(folder / "contamination.json", told)
     for file in told["files"]:
-        yield f"{file['file']}: {file['hit']:,} of {file['searched']:,} items stand in the text ({file['share']:.1%})"
+        counts = f"{file['hit']:,} of {file['searched']:,} items ({file['share']:.1%})"
+        yield f"{file['file']}: {counts} stand in the training text"
     yield f"the report: {folder / 'contamination.json'}"
 
 
@@ -58,13 +63,15 @@ def scan(grams: EvalGrams, work: Work, tokenizer: Tokenizer, job: Job, tell: Tel
         for document, items in zip(documents, grams.hits(batch), strict=True):
             hit.setdefault(document, set()).update(items)
         for document in [document for document in hit if document != n_documents]:
-            contamination.note(found, hit.pop(document), f"portion {job.number}, document {document}")
+            contamination.note(found, hit.pop(document), f"job {job.number}, document {document}")
         tell(Progress())
         batch.clear()
         documents.clear()
 
     for item in work.plan.items(job):
         n_documents += item.begins
+        if item.split not in work.splits:
+            continue
         text = work.plan.text(item.content)
         text = text if item.begins else tail + text
         tail = "" if item.ends else grams.tail(text)

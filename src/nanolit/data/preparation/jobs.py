@@ -46,6 +46,11 @@ class Work:
     tokens_per_shard: int
     n_threads: int = 1
 
+    @property
+    def jobs(self) -> list[Job]:
+        """Those that have something to be written."""
+        return [job for job in self.plan.jobs if job.split is None or job.split in self.splits]
+
     def receipt_path(self, job: Job) -> Path:
         return self.folder / "jobs" / f"{job.number:05d}.json"
 

@@ -1,5 +1,7 @@
 """What a prepared folder says of itself: `manifest.json`, joined from the receipts of all jobs."""
 
+import hashlib
+import json
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -7,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nanolit.data.config import DataConfig, Split
+from nanolit.data.config import DataConfig
 from nanolit.data.preparation.jobs import Receipt, Work
+from nanolit.data.sources.plan import Job
 from nanolit.data.shards import open_shard, shard_writer
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -18,7 +21,9 @@ COPIED_TOKENS = 1 << 24  # at once, where a shard is cut
 
 def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str, Any]) -> dict[str, Any]:
     """The manifest of the finished jobs; of a training split with `max_tokens` the rest of the files is removed."""
-    receipts = _used(work, data.max_tokens)
+    jobs, missing = needed(work, data.max_tokens)
+    assert missing is None, f"job {missing} is not finished"
+    receipts = [Receipt.read(work.receipt_path(job)) for job in jobs]
     splits: dict[str, Any] = {}
     for split in work.splits:
         shards = [shard for receipt in receipts for shard in receipt.shards.get(split, ())]
@@ -30,38 +35,56 @@ def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str,
             splits[split] = totals | {"shards": listed}
         if split != "test" and totals["tokens"] == 0:
             raise ValueError(
-                f"data.name={data.name}: the {split} split came out empty; give more text, data.split=contiguous, "
-                f"or another data.val_fraction (now {data.val_fraction})"
+                f"data.name={data.name}: the {split} split came out empty; give more text, another data.split, or another "
+                f"data.val_fraction (now {data.val_fraction})"
             )
     kept = {shard["file"] for facts in splits.values() for shard in facts["shards"]}
     for path in work.folder.iterdir():
         if path.is_file() and path.name not in kept:
             path.unlink()
-    decisive["tokenizer"] |= {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
     return {
-        **decisive,
+        **with_tokenizer(decisive, tokenizer),
         "marks": {"append_eot": work.append_eot, "prepend_bos": work.prepend_bos},
         "splits": splits,
+        "jobs": [job.number for job in jobs],
         "left_out": {"duplicates": sum(receipt.n_dropped for receipt in receipts)},
         **_facts(receipts),
         "versions": versions(),
     }
 
 
-def _used(work: Work, max_tokens: int | None) -> list[Receipt]:
-    """Those of all jobs, or of as many as it takes to reach `max_tokens`."""
-    used, n_tokens = [], 0
-    for job in work.plan.jobs:
-        is_training = job.split in (None, "train")
-        if job.split is not None and job.split not in work.splits:
-            continue
-        if is_training and max_tokens is not None and n_tokens >= max_tokens:
+def with_tokenizer(decisive: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """What was decided before there was a tokenizer, and which one it became."""
+    found = {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
+    return decisive | {"tokenizer": decisive["tokenizer"] | found}
+
+
+def folder_name(data: DataConfig, decisive: dict[str, Any]) -> str:
+    """A prepared folder carries a hash of all that decides its bytes, and nothing that does not."""
+    return f"{data.name}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def is_training(job: Job) -> bool:
+    return job.split in (None, "train")
+
+
+def needed(work: Work, max_tokens: int | None) -> tuple[list[Job], Job | None]:
+    """The jobs whose shards make up the result, in order: all, or as many as it takes to reach `max_tokens`. And the first
+    of them that is not finished; behind it nobody knows.
+    """
+    found, n_tokens, missing = [], 0, None
+    for job in work.jobs:
+        if is_training(job) and max_tokens is not None and n_tokens >= max_tokens:
             continue
         receipt = Receipt.read(work.receipt_path(job))
-        assert receipt.done, f"job {job.number} is not finished"
-        used.append(receipt)
-        n_tokens += receipt.n_tokens("train")
-    return used
+        if receipt.done:
+            found.append(job)
+            n_tokens += receipt.n_tokens("train")
+        else:
+            missing = missing or job
+            if is_training(job) and max_tokens is not None:
+                break
+    return found, missing
 
 
 def _capped(folder: Path, shards: list[dict[str, Any]], max_tokens: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
@@ -71,9 +94,20 @@ def _capped(folder: Path, shards: list[dict[str, Any]], max_tokens: int, tokeniz
     for shard in shards:
         if left <= 0:
             break
-        kept.append(shard if shard["tokens"] <= left else _cut(folder, shard, left, tokenizer))
-        left -= kept[-1]["tokens"]
+        if shard["tokens"] <= left:
+            kept.append(shard)
+        elif (n_tokens := _whole_examples(folder / shard["file"], left)) > 0:
+            kept.append(_cut(folder, shard, n_tokens, tokenizer))
+        left -= shard["tokens"]
     return kept
+
+
+def _whole_examples(path: Path, n_tokens: int) -> int:
+    """Where a shard may be cut: of supervised data only between two examples."""
+    shard = open_shard(path)
+    if shard.mask is None:
+        return n_tokens
+    return int(shard.starts[shard.starts <= n_tokens].max(initial=0))
 
 
 def _cut(folder: Path, facts: dict[str, Any], n_tokens: int, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -81,13 +115,14 @@ def _cut(folder: Path, facts: dict[str, Any], n_tokens: int, tokenizer: Tokenize
     shard = open_shard(folder / facts["file"])
     ids = shard.tokens[:n_tokens]
     starts = shard.starts[shard.starts < n_tokens]
+    byte_lengths, n_bytes = tokenizer.byte_lengths(), 0
     with shard_writer(folder / facts["file"], tokenizer.vocab_size, tokenizer.fingerprint) as writer:
         for at in range(0, n_tokens, COPIED_TOKENS):
             part = slice(at, min(at + COPIED_TOKENS, n_tokens))
             within = starts[(starts >= at) & (starts < part.stop)] - np.uint64(at)
             writer.append_many(ids[part], within, shard.supervised_slice(part.start, part.stop))
+            n_bytes += int(byte_lengths[ids[part]].sum())
     assert writer.header is not None
-    n_bytes = int(tokenizer.byte_lengths()[ids].sum())
     changed = {"documents": len(starts), "tokens": n_tokens, "bytes": n_bytes, "sha256": writer.header.sha256}
     return facts | changed
 
@@ -109,7 +144,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def tokens_of(manifest: dict[str, Any], split: Split) -> int:
-    return manifest["splits"][split]["tokens"]

@@ -5,8 +5,6 @@ it is built it is called `….partial`; there finished jobs wait for the others,
 is renamed. Another text, seed or tokenizer makes another folder.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import time
@@ -14,24 +12,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from nanolit.data.preparation import duplicates
 from nanolit.data.preparation.adopt import adopt
 from nanolit.data.config import SPLITS, DataConfig
 from nanolit.data.preparation.jobs import Progress, Receipt, Work, hash_documents, run_job
-from nanolit.data.preparation.manifest import FORMAT, join
+from nanolit.data.preparation.manifest import FORMAT, folder_name, is_training, join, needed
 from nanolit.data.sources.plan import Job, Plan, Source
 from nanolit.data.sources.open import open_source
-from nanolit.data.preparation.workers import in_parts, run_jobs
-from nanolit.runtime.files import write_json
+from nanolit.data.preparation.workers import jobs_of_piece, run_jobs
+from nanolit.runtime.files import locked, write_json
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
 REPORT_EVERY_S = 2.0
+WHOLE, PIECE = "whole", "piece-"  # names of locks
 
 Report = Callable[[float | None, str], None]  # the part that is done, where it is known, and how much that is
 Accept = Callable[[Tokenizer], None]
@@ -72,7 +70,7 @@ def prepare_piece(
         raise ValueError(f"prepare.piece={piece}: must be 0 to {n_pieces - 1}, since prepare.pieces={n_pieces}")
     build = Build(data, tokenizer, Path(root), n_workers=n_workers)
     if not build.is_complete:
-        with build.alone(f"-piece-{piece}-of-{n_pieces}"):
+        with build.alone(f"{PIECE}{piece}-of-{n_pieces}"):
             build.run(piece, n_pieces)
     return build.folder
 
@@ -82,20 +80,16 @@ def merge(data: DataConfig, tokenizer: TokenizerConfig, root: Path | str) -> Pat
     build = Build(data, tokenizer, Path(root))
     if not build.is_complete:
         with build.alone():
-            jobs = build.plan.jobs
-            missing = [job.number for job in jobs if not Receipt.read(build.work.receipt_path(job)).done]
-            if missing:
-                raise ValueError(
-                    f"prepare.merge: {len(missing)} of {len(jobs)} portions of {build.folder.name} are not prepared "
-                    f"yet, the first is number {missing[0]}; run the missing pieces, or leave out prepare.merge"
-                )
+            if not (build.is_complete or build.is_joined):
+                n_jobs = len(build.work.jobs)
+                done, missing = needed(build.work, data.max_tokens)
+                if missing is not None:
+                    raise ValueError(
+                        f"prepare.merge: {len(done)} of {n_jobs} jobs of {build.folder.name} are done, number "
+                        f"{missing.number} is not; run the missing pieces, or leave out prepare.merge"
+                    )
             build.finish()
     return build.folder
-
-
-def preparation_hash(source: Source, data: DataConfig, tokenizer: TokenizerConfig) -> str:
-    """SHA-256 over all that decides the bytes of a prepared folder, and nothing that does not."""
-    return hashlib.sha256(json.dumps(_decisive(source, data, tokenizer), sort_keys=True).encode()).hexdigest()
 
 
 def _decisive(source: Source, data: DataConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
@@ -128,13 +122,17 @@ class Build:
                 "or tokenizer=byte"
             )
         self.source = open_source(self.data, self.root)
-        digest = preparation_hash(self.source, self.data, self.config)
-        self.folder = self.root / f"{self.data.name}-{digest[:12]}"
+        self.folder = self.root / folder_name(self.data, _decisive(self.source, self.data, self.config))
         self.partial = self.folder.with_name(f"{self.folder.name}.partial")
 
     @property
     def is_complete(self) -> bool:
         return (self.folder / "manifest.json").is_file()
+
+    @property
+    def is_joined(self) -> bool:
+        """Has it only to be renamed?"""
+        return (self.partial / "manifest.json").is_file()
 
     @cached_property
     def plan(self) -> Plan:
@@ -144,7 +142,7 @@ class Build:
     def tokenizer(self) -> Tokenizer:
         """Made once for all pieces and kept in the folder."""
         folder = self.partial / "tokenizer"
-        with self.alone("-tokenizer"):
+        with self.alone("tokenizer"):
             if not (folder / "tokenizer_config.json").is_file():  # written last
                 made = build_tokenizer(self.config, self._texts)
                 if self.accept:
@@ -185,58 +183,63 @@ class Build:
         )
 
     @contextmanager
-    def alone(self, what: str = "") -> Iterator[None]:
+    def alone(self, what: str = WHOLE) -> Iterator[None]:
         """While nobody else does the same."""
-        path = self.root / ".locks" / f"{self.folder.name}{what}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            log.info("%s is being prepared by another process; waiting for it", self.folder)
-            lock.acquire()
-        try:
+        with locked(self.root, f"{self.folder.name}/{what}", self._tell_waiting):
             yield
-        finally:
-            lock.release()
+
+    def _tell_waiting(self) -> None:
+        log.info("%s is being prepared by another process; waiting for it", self.folder)
 
     def run(self, piece: int = 0, n_pieces: int = 1) -> None:
         """All jobs, or those of a piece, unless they have been done before."""
+        if self.is_joined:
+            return
         log.info("preparing %s in %s", self.data.name, self.folder)
         try:
             work, tokenizer = self.work, self.tokenizer
         except ValueError:  # refused before anything was prepared
-            if not (self.partial / "jobs").exists():
+            if n_pieces == 1 and not (self.partial / "jobs").exists():
                 shutil.rmtree(self.partial, ignore_errors=True)
             raise
         if self.data.deduplicate:
             self._find_duplicates()
-        jobs = [
-            job for job in in_parts(self.plan.jobs, piece, n_pieces) if job.split is None or job.split in work.splits
-        ]
-        left = [job for job in jobs if not Receipt.read(work.receipt_path(job)).done]
+        jobs = list(jobs_of_piece(work.jobs, piece, n_pieces))
+        cap = _Cap(self.data.max_tokens, jobs, work)
+        left = [job for job in jobs if job.number not in cap.n_tokens]
         if len(left) < len(jobs):
-            log.info("%d of %d portions were finished before", len(jobs) - len(left), len(jobs))
+            log.info("%d of %d jobs were done before", len(jobs) - len(left), len(jobs))
         # What is not for training comes first: of a training split with max_tokens the end is not needed.
-        left.sort(key=lambda job: job.split in (None, "train"))
+        others, training = [job for job in left if not is_training(job)], [job for job in left if is_training(job)]
+        left = others if cap.is_full else others + training
         counted = _Counted(self.data, self.progress or _log_progress(self.data.name), sum(job.n_bytes for job in left))
-        cap = _Cap(self.data.max_tokens, jobs, left, work)
+
+        def enough(place: int, receipt: Receipt) -> bool:
+            cap.note(left[place], receipt)
+            return cap.is_full and all(job.number in cap.n_tokens for job in others)
+
         with counted.to_the_end():
-            run_jobs(run_job, work, tokenizer, left, counted.tell, self.n_workers, cap.is_reached)
+            run_jobs(run_job, work, tokenizer, left, counted.tell, self.n_workers, enough)
 
     def _find_duplicates(self) -> None:
         work, jobs = self.work, self.plan.jobs
         (self.partial / "jobs").mkdir(parents=True, exist_ok=True)
-        if all(work.duplicates_path(job.number).is_file() for job in jobs):
-            return
-        log.info("looking for documents that come twice")
-        run_jobs(hash_documents, work, self.tokenizer, jobs, lambda progress: None, self.n_workers)
-        found = duplicates.find_duplicates([work.hashes_path(job) for job in jobs], work.duplicates_path)
-        log.info("%s documents come again; they are left out", f"{found:,}")
+        with self.alone("duplicates"):  # which pieces need whole
+            if all(work.duplicates_path(job.number).is_file() for job in jobs):
+                return
+            log.info("looking for documents that come twice")
+            run_jobs(hash_documents, work, self.tokenizer, jobs, lambda progress: None, self.n_workers)
+            found = duplicates.find_duplicates([work.hashes_path(job) for job in jobs], work.duplicates_path)
+            log.info("%s documents come again; they are left out", f"{found:,}")
 
     def finish(self) -> None:
         """The manifest, and the name."""
-        if not (self.partial / "manifest.json").is_file():
+        if self.is_complete:
+            return
+        for lock in sorted((self.root / ".locks" / self.folder.name).glob(f"{PIECE}*")):
+            with self.alone(lock.name):  # a piece that is still at work would miss the folder under its hands
+                pass
+        if not self.is_joined:
             decisive = _decisive(self.source, self.data, self.config)
             # Text that is encoded later has to be found again.
             decisive["on_the_fly"] = asdict(self.data) if self.data.on_the_fly else None
@@ -246,28 +249,24 @@ class Build:
 
 
 class _Cap:
-    """Whether the training tokens of the finished jobs, without a gap from the first on, are as many as are wanted."""
+    """Are the training tokens of the finished jobs, without a gap from the first on, as many as are wanted?"""
 
-    def __init__(self, max_tokens: int | None, jobs: list[Job], left: list[Job], work: Work) -> None:
-        self.max_tokens, self.left = max_tokens, left
-        self.train = [job.number for job in jobs if job.split in (None, "train")]
-        self.others = {job.number for job in left} - {*self.train}
-        done = {job.number for job in jobs} - {job.number for job in left}
-        receipts = {job.number: Receipt.read(work.receipt_path(job)) for job in jobs if job.number in done}
-        self.n_tokens = {index: receipt.n_tokens("train") for index, receipt in receipts.items()}
+    def __init__(self, max_tokens: int | None, jobs: list[Job], work: Work) -> None:
+        self.max_tokens, self.training = max_tokens, [job.number for job in jobs if is_training(job)]
+        self.n_tokens: dict[int, int] = {}  # for training, of each finished job
+        for job in jobs:
+            if (receipt := Receipt.read(work.receipt_path(job))).done:
+                self.note(job, receipt)
 
-    def is_reached(self, place: int, receipt: Receipt) -> bool:
-        index = self.left[place].number
-        self.n_tokens[index] = receipt.n_tokens("train")
-        self.others.discard(index)
-        if self.max_tokens is None or self.others:
+    def note(self, job: Job, receipt: Receipt) -> None:
+        self.n_tokens[job.number] = receipt.n_tokens("train")
+
+    @property
+    def is_full(self) -> bool:
+        if self.max_tokens is None:
             return False
-        total = 0
-        for index in self.train:
-            if index not in self.n_tokens or total >= self.max_tokens:
-                break
-            total += self.n_tokens[index]
-        return total >= self.max_tokens
+        whole = takewhile(self.n_tokens.__contains__, self.training)
+        return any(total >= self.max_tokens for total in accumulate(self.n_tokens[number] for number in whole))
 
 
 class _Counted:

@@ -88,10 +88,9 @@ class _Pool:
         waiting = iter(enumerate(jobs))
         running: dict[Future[T], int] = {}
         while True:
-            for place, job in waiting:
-                running[self._executor.submit(_work, function, job)] = place
-                if len(running) > self.n_processes:  # one more than can run, so that none waits for us
-                    break
+            # One more than can run, so that none waits for us.
+            while len(running) <= self.n_processes and (following := next(waiting, None)):
+                running[self._executor.submit(_work, function, following[1])] = following[0]
             if not running:
                 return
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -108,7 +107,7 @@ class _Pool:
 
 # In a worker
 
-_shared: tuple[Work, Tokenizer, Tell]
+_shared: "tuple[Work, Tokenizer, Tell] | Exception"
 
 
 def _begin(work: Work, counts: Any, stop: Any) -> None:
@@ -123,7 +122,10 @@ def _begin(work: Work, counts: Any, stop: Any) -> None:
         if stop.is_set():
             raise Stopped
 
-    _shared = work, load_tokenizer(work.folder / "tokenizer"), tell
+    try:
+        _shared = work, load_tokenizer(work.folder / "tokenizer"), tell
+    except Exception as error:  # noqa: BLE001  raised by the first job: an initializer that fails is told as a kill
+        _shared = error
 
 
 def _end_with_parent() -> None:
@@ -135,10 +137,13 @@ def _end_with_parent() -> None:
 
 
 def _work(function: Function[T], job: Job) -> T:
-    return function(*_shared[:2], job, _shared[2])
+    if isinstance(_shared, Exception):
+        raise _shared
+    work, tokenizer, tell = _shared
+    return function(work, tokenizer, job, tell)
 
 
-def in_parts(jobs: Sequence[Job], piece: int, n_pieces: int) -> Iterator[Job]:
+def jobs_of_piece(jobs: Sequence[Job], piece: int, n_pieces: int) -> Iterator[Job]:
     """The jobs of one of several independent pieces: neighbours, and about equally many."""
     first, last = len(jobs) * piece // n_pieces, len(jobs) * (piece + 1) // n_pieces
     yield from jobs[first:last]

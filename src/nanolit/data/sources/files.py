@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nanolit.data.config import Split
-from nanolit.runtime.files import read_json, sha256_file, write_json
+from nanolit.runtime.files import locked, read_json, sha256_file, write_json
 
 TEXT_SUFFIXES = (
     *(".txt", ".md", ".rst", ".tex", ".html", ".css", ".xml", ".toml", ".yaml", ".yml", ".sql", ".sh"),
@@ -50,8 +50,7 @@ class DataFile(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """ "text", or one of ROW_KINDS."""
-        return ROW_KINDS.get(_ending(self.path), "text")
+        return kind_of(self.path.name)
 
     @property
     def compression(self) -> str | None:
@@ -116,17 +115,17 @@ def hashed(base: Path, paths: Iterable[Path], root: Path) -> list[DataFile]:
     if n_bytes > REPORTED_BYTES:
         log.info("hashing %d files, %.1f GB", len(unknown), n_bytes / 1e9)
     pool = ThreadPoolExecutor(os.cpu_count())
-    learnt = False
+    learnt: dict[str, list] = {}
     try:  # what is known when somebody interrupts need not be read again
         for (path, status), digest in zip(unknown, pool.map(sha256_file, [path for path, _ in unknown]), strict=True):
             known[path] = digest
             if time.time() - status.st_mtime > RACY_S:
-                memory[str(path.absolute())] = [status.st_size, status.st_mtime_ns, digest]
-                learnt = True
+                learnt[str(path.absolute())] = [status.st_size, status.st_mtime_ns, digest]
     finally:
         pool.shutdown(cancel_futures=True)
         if learnt:
-            write_json(memory_path, memory)
+            with locked(root, "file-hashes"):  # others may have learnt something in the meantime
+                write_json(memory_path, (read_json(memory_path) if memory_path.is_file() else {}) | learnt)
     names = [path.relative_to(base).as_posix() for path, _ in found]
     splits = _splits(names)
     return [
@@ -188,6 +187,16 @@ def _named(name: str) -> Split | None:
     ending = _ending(Path(name))
     if ending != ".txt" and ending not in ROW_KINDS:
         return None  # train.py, or notes on a test
+    return split_of(name)
+
+
+def split_of(name: str) -> Split | None:
+    """What a name says it is for, if it says one thing."""
     words = re.split(r"[\W\d_]+", name.lower())
     splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
     return splits.pop() if len(splits) == 1 else None
+
+
+def kind_of(name: str) -> str:
+    """ "text", or one of ROW_KINDS."""
+    return ROW_KINDS.get(_ending(Path(name)), "text")

@@ -4,18 +4,18 @@ What a name on the hub stands for is asked once and remembered, so that a prepar
 there is no network, and always with the same files.
 """
 
-import re
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from filelock import FileLock
-
 from nanolit.data.config import NUMBER, DataConfig, Split
-from nanolit.data.sources.files import SPLIT_WORDS, DataFile, hashed
+from nanolit.data.sources.files import DataFile, hashed, kind_of, split_of
 from nanolit.runtime.download import fetch
-from nanolit.runtime.files import read_json, write_json
+from nanolit.runtime.files import locked, read_json, write_json
+
+log = logging.getLogger("nanolit")
 
 GUESSED_BYTES = 100_000_000  # of a file whose size is not known
 
@@ -27,11 +27,10 @@ class RemoteFile(NamedTuple):
     url: str | None = None  # else of the data set
     sha256: str | None = None
     dataset: tuple[str, str] | None = None  # its name and revision
-    place: str = ""  # under downloads/
 
     @property
     def kind(self) -> str:
-        return DataFile(Path(self.name), self.name, 0, "", None).kind
+        return kind_of(self.name)
 
 
 def remote_files(config: DataConfig, root: Path) -> tuple[dict[str, Any], list[RemoteFile]]:
@@ -39,13 +38,10 @@ def remote_files(config: DataConfig, root: Path) -> tuple[dict[str, Any], list[R
     if config.dataset is not None:
         return _of_dataset(config, root)
     urls, numbers = _urls(config)
-    named = config.sha256 if len(urls) == 1 else None
     files = []
     for url in urls:
         name = _place(url)
-        last = name.rpartition("/")[2]
-        place = last if named else name  # a hash tells files of one name apart
-        files.append(RemoteFile(name, GUESSED_BYTES, _split_of(last), url, named, place=place))
+        files.append(RemoteFile(name, GUESSED_BYTES, split_of(name.rpartition("/")[2]), url, config.sha256))
     told = {"files": numbers} if numbers is not None else {"sha256": config.sha256}
     return {"url": config.url, **told}, files
 
@@ -77,11 +73,15 @@ def _place(url: str) -> str:
 def _of_dataset(config: DataConfig, root: Path) -> tuple[dict[str, Any], list[RemoteFile]]:
     assert config.dataset is not None
     found = _resolved(config.dataset, config.subset, config.revision, root)
-    revision = (found["name"], found["revision"])
+    dataset = (found["name"], found["revision"])
+    splits = {name: split_of(name) for name in found["splits"]}
+    if others := [name for name, split in splits.items() if split is None and {*splits.values()} > {None}]:
+        log.warning("data.dataset=%s: left out its splits %s, whose names do not say what they are for", *dataset[:1], others)
     files = [
-        RemoteFile(file["name"], file["n_bytes"] or GUESSED_BYTES, _split_of(split), None, file["sha256"], revision)
-        for split, of_split in found["splits"].items()
+        RemoteFile(file["name"], file["n_bytes"] or GUESSED_BYTES, splits[name], None, file["sha256"], dataset)
+        for name, of_split in found["splits"].items()
         for file in of_split
+        if name not in others
     ]
     identity = {"dataset": found["name"], "subset": config.subset, "revision": found["revision"]}
     return identity | {"files": [[file.name, file.sha256] for file in files]}, files
@@ -91,26 +91,20 @@ def _resolved(name: str, subset: str | None, revision: str | None, root: Path) -
     key = "@".join(quote(part or "", safe="") for part in (name, subset, revision))
     path = root / ".hub" / f"{key}.json"
     if not path.is_file():
-        from nanolit.data.sources import hub
+        with locked(root, f"hub-{key}"):  # of processes that ask at once, all take one answer
+            if not path.is_file():
+                from nanolit.data.sources import hub
 
-        write_json(path, asdict(hub.resolve(name, subset, revision)))
+                write_json(path, asdict(hub.resolve(name, subset, revision)))
     return read_json(path)
-
-
-def _split_of(name: str) -> Split | None:
-    words = re.split(r"[^a-z]+", name.lower())
-    splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
-    return splits.pop() if len(splits) == 1 else None
 
 
 def fetched(file: RemoteFile, root: Path) -> DataFile:
     """The file here, downloaded unless it was before."""
     if file.url is not None:
-        path = root / "downloads" / file.place
+        path = root / "downloads" / file.name
         if not path.is_file():
-            lock = root / ".locks" / f"download-{quote(file.place, safe='')[-200:]}"
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock):  # of processes that want it at once, one brings it
+            with locked(root, f"download-{quote(file.name, safe='')[-200:]}"):  # one of several brings it
                 fetch(file.url, path, file.sha256, remedy="data.source=PATH")
     else:
         from nanolit.data.sources import hub
