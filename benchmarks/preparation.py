@@ -24,7 +24,7 @@ from reporting import Row, read_arguments, report
 
 from nanolit.data.config import DataConfig
 from nanolit.data.preparation.prepare import prepare
-from nanolit.data.preparation.workers import n_cores
+from nanolit.runtime.devices import n_cores
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer
 from nanolit.village import documents
 

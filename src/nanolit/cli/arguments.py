@@ -5,10 +5,15 @@ fields of a dataclass. Texts are taken as they stand, numbers as Python reads th
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from nanolit.cli.errors import guarded
 from nanolit.runtime.suggest import suggest
+
+if TYPE_CHECKING:
+    from nanolit.data.config import DataConfig
+    from nanolit.tokenizers.directory import TokenizerConfig
 
 T = TypeVar("T")
 
@@ -33,6 +38,16 @@ def run_composed(argv: list[str] | None, help_text: str, config_name: str, run: 
         return hydra_app.run(config_name, run, given, debug)
 
     return run_command(argv, help_text, list, compose)
+
+
+def data_settings(config: dict[str, Any]) -> "tuple[DataConfig, TokenizerConfig, Path]":
+    """What to prepare, in which tokens, and where; how it is served (data.loader) is another's business."""
+    from nanolit.data.config import DataConfig
+    from nanolit.runtime.typed import build
+    from nanolit.tokenizers.directory import TokenizerConfig
+
+    data = build(DataConfig, {key: value for key, value in config["data"].items() if key != "loader"}, "data")
+    return data, build(TokenizerConfig, config["tokenizer"], "tokenizer"), Path(config["paths"]["data_root"])
 
 
 def list_settings(cls: type) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nanolit.cli.arguments import run_composed
+from nanolit.cli.arguments import data_settings, run_composed
 from nanolit.cli.errors import guarded
 from nanolit.runtime.suggest import suggest
 
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = {"inspect": inspect, "stats": stats}
     name = next((argument for argument in argv if "=" not in argument and not argument.startswith("-")), None)
     if name in commands:
-        return run_composed([a for a in argv if a != name], HELP, name, commands[name])
+        return run_composed([a for a in argv if a != name], HELP, f"data_{name}", commands[name])
     if {"-h", "--help"} & set(argv):
         print(HELP)
         return 0
@@ -178,12 +178,10 @@ def stats(config: dict[str, Any]) -> int:
 def _open(cls: type[Any], config: dict[str, Any]) -> "tuple[Any, Prepared]":
     """The settings, and the data that they mean, prepared if it is not there."""
     from nanolit.cli.hydra_app import job_overrides
-    from nanolit.data.config import DataConfig
     from nanolit.data.preparation.prepare import prepare
     from nanolit.data.prepared import Prepared
     from nanolit.runtime import log
     from nanolit.runtime.typed import build
-    from nanolit.tokenizers.directory import TokenizerConfig
 
     log.setup()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a text may have characters that the terminal has not
@@ -195,7 +193,4 @@ def _open(cls: type[Any], config: dict[str, Any]) -> "tuple[Any, Prepared]":
             if (key := override.lstrip("+").partition("=")[0]).split(".")[0] in groups:
                 raise ValueError(f"{key}: folder= is data that is prepared already; leave out one of the two")
         return settings, Prepared.open(settings.folder)
-    data = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
-    tokenizer = build(TokenizerConfig, config["tokenizer"], "tokenizer")
-    folder = prepare(build(DataConfig, data, "data"), tokenizer, Path(config["paths"]["data_root"]))
-    return settings, Prepared.open(folder)
+    return settings, Prepared.open(prepare(*data_settings(config)))

@@ -16,9 +16,9 @@ from nanolit.cli import depth_dial
 from nanolit.cli.errors import guarded
 from nanolit.runtime.suggest import suggest
 
-# Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
 OPTIONS = ("--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--package", "--hydra-help")
 STOPPED = 128  # exit codes above it are those of signals
+# Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
 OPEN_SECTIONS = ("model", "tokenizer", "data", "optimizer", "schedule", "trainer")
 
 
@@ -47,9 +47,8 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
 
     _refuse_foreign_experiment(config_name, argv)
     _register_resolvers()
-    os.environ["HYDRA_FULL_ERROR"] = (
-        "1"  # Hydra raises instead of printing and exiting, so that errors are told in our way
-    )
+    # Hydra raises instead of printing and exiting, so that errors are told in our way.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     codes = [0]
     first_process = os.getpid()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanolit.cli.arguments import run_composed
+from nanolit.cli.arguments import data_settings, run_composed
 
 HELP = """usage: nanolit prepare data=NAME [data.source=PATH] [tokenizer=NAME] [key=value …]
 
@@ -79,20 +79,16 @@ def with_number_of_pieces(argv: list[str]) -> list[str]:
 
 
 def run(config: dict[str, Any]) -> int:
-    from nanolit.data.config import DataConfig
-    from nanolit.data.preparation.contamination_report import report
+    from nanolit.data.preparation.contamination import report
     from nanolit.data.preparation.prepare import merge, prepare, prepare_piece
     from nanolit.data.prepared import Prepared
     from nanolit.runtime import log
     from nanolit.runtime.typed import build
-    from nanolit.tokenizers.directory import TokenizerConfig
 
     log.setup()
     command = build(PrepareConfig, {"verify": config["verify"], "prepare": config["prepare"]}, "")
     how = command.prepare
-    settings = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
-    data, tokenizer = build(DataConfig, settings, "data"), build(TokenizerConfig, config["tokenizer"], "tokenizer")
-    root = Path(config["paths"]["data_root"])
+    data, tokenizer, root = data_settings(config)
     grams = read_items(how.contamination, data.kind)
     if how.piece is not None:
         assert how.pieces is not None
@@ -118,7 +114,7 @@ def read_items(paths: list[str] | None, kind: str) -> Any:
     """What to look for, read before the work: a misspelt path should not be told after it."""
     if not paths:
         return None
-    from nanolit.data.preparation.contamination import EvalGrams
+    from nanolit.data.preparation.eval_grams import EvalGrams
 
     if kind == "tokens":
         raise ValueError("prepare.contamination: data.kind=tokens has no text to look into; leave it out")

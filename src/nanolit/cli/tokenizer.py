@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanolit.cli.arguments import run_composed
+from nanolit.cli.arguments import data_settings, run_composed
 from nanolit.runtime.suggest import suggest
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def train(config: dict[str, Any]) -> int:
     source = _open_text(config)
     read = _Counted()
     started = time.perf_counter()
-    texts = source.texts("train", wanted.max_document_chars)
+    texts = source.learning_texts(wanted)
     tokenizer = build_tokenizer(wanted, lambda: read.texts(learnt(texts, wanted)))
     seconds = time.perf_counter() - started
     if read.n_chars == 0:
@@ -163,15 +163,12 @@ def train(config: dict[str, Any]) -> int:
 
 
 def _open_text(config: dict[str, Any]) -> "Source":
-    from nanolit.data.config import DataConfig
     from nanolit.data.sources.open import open_source
-    from nanolit.runtime.typed import build
 
-    settings = {key: value for key, value in config["data"].items() if key != "loader"}  # how it is served later
-    data = build(DataConfig, settings, "data")
+    data, _, root = data_settings(config)
     if data.kind in ("tokens", "grokking", "arithmetic"):
         raise ValueError(f"data.kind={data.kind}: has no text; choose a recipe of text, for example data=village")
-    return open_source(data, Path(config["paths"]["data_root"]))
+    return open_source(data, root)
 
 
 class _Counted:
@@ -222,7 +219,7 @@ def evaluate(config: dict[str, Any]) -> int:
     source = _open_text(config) if config.get("data") else None
     if source is None and wanted.kind in ("bpe", "char") and not wanted.characters:
         raise ValueError(f"tokenizer.kind={wanted.kind}: is made from text; give data=NAME, or a folder: model=PATH")
-    ours = build_tokenizer(wanted, lambda: source.texts("train", wanted.max_document_chars) if source else [])
+    ours = build_tokenizer(wanted, lambda: source.learning_texts(wanted) if source else [])
     others = dict(_baselines(command.against))
     texts = dict(SAMPLE_TEXTS)
     if source is not None:

@@ -26,6 +26,11 @@ PEAK_TFLOPS = {
 }  # fmt: skip
 
 
+def n_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" is the first of cuda, mps and cpu that is there."""
     import torch

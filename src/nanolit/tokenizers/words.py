@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WORD = re.compile(r"[\S\x1c-\x1f]+")
 
 # nanuGPT's vocabularies, in its order of ids. The operations are computed in data/sources/puzzles.py.
-END_OF_EQUATION = "<|eos|>"
+BEGIN_OF_EQUATION = "<|eos|>"
 OPERATIONS = (
     *("x+y", "x-y", "x/y", "(x//y)if(y%2==1)else(x-y)", "x^2+y^2", "x^2+xy+y^2", "x^2+xy+y^2+x"),
     *("x^3+xy", "x^3+xy^2+x"),
@@ -75,9 +75,9 @@ class WordTokenizer(Vocabulary):
 
 
 def grokking_tokenizer(modulus: int) -> WordTokenizer:
-    """`12 x/y 5 =` and the answer `80`, for numbers below `modulus`; each equation begins with END_OF_EQUATION."""
-    words = [END_OF_EQUATION, "=", *OPERATIONS, *map(str, range(modulus))]
-    return WordTokenizer(words, {END_OF_EQUATION: 0}, bos_id=0)
+    """`12 x/y 5 =` and the answer `80`, for numbers below `modulus`; each equation begins with BEGIN_OF_EQUATION."""
+    words = [BEGIN_OF_EQUATION, "=", *OPERATIONS, *map(str, range(modulus))]
+    return WordTokenizer(words, {BEGIN_OF_EQUATION: 0}, bos_id=0)
 
 
 def arithmetic_tokenizer() -> CharTokenizer:

@@ -20,7 +20,7 @@ from nanolit.data.serving.batches import BatchPlan
 from nanolit.data.config import DataConfig
 from nanolit.data.preparation.jobs import Work
 from nanolit.data.serving.lanes import LaneBatches, Lanes
-from nanolit.data.serving.order import window_of
+from nanolit.data.order import window_of
 from nanolit.data.sources.plan import Item, Job, Plan
 from nanolit.data.shards import open_shard, shard_writer
 from nanolit.data.sources.open import open_source

@@ -144,7 +144,7 @@ class Build:
         folder = self.partial / "tokenizer"
         with self.alone("tokenizer"):
             if not (folder / "tokenizer_config.json").is_file():  # written last
-                made = build_tokenizer(self.config, self._texts)
+                made = build_tokenizer(self.config, lambda: self.plan.learning_texts(self.config))
                 if self.accept:
                     self.accept(made)
                 made.save(folder)
@@ -152,10 +152,6 @@ class Build:
         if self.accept:
             self.accept(found)
         return found
-
-    def _texts(self) -> Iterator[str]:
-        # Characters are counted in all of the text, as nanoGPT does; merges are learnt from the training split.
-        return self.plan.texts(None if self.config.kind == "char" else "train", self.config.max_document_chars)
 
     @cached_property
     def work(self) -> Work:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from nanolit.data.preparation.jobs import Progress, Tell, Work
 from nanolit.data.sources.plan import Job
+from nanolit.runtime.devices import n_cores
 from nanolit.tokenizers.directory import load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -58,11 +59,6 @@ def run_jobs(
             "a worker process was killed, perhaps for want of memory; the same command goes on from there, "
             f"with fewer of them by prepare.workers={max(n_processes // 2, 1)}"
         ) from error
-
-
-def n_cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Pool:

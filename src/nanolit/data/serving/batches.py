@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nanolit.data.serving.order import window_of
+from nanolit.data.order import window_of
 from nanolit.data.serving.rows import IGNORE, Rows
 
 

@@ -22,10 +22,10 @@ from filelock import FileLock
 
 from nanolit.data.serving.batches import MicroBatches
 from nanolit.data.preparation.jobs import Work, encoded_block
-from nanolit.data.serving.order import window_of
+from nanolit.data.order import window_of
 from nanolit.data.sources.plan import Item
 from nanolit.data.serving.rows import Delimiter
-from nanolit.data.preparation.workers import n_cores
+from nanolit.runtime.devices import n_cores
 from nanolit.runtime.files import atomic_path
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -190,15 +190,16 @@ class _Lane:
         """Encodes what is missing of the row that begins with the token `start`, and drops what is before it."""
         if start < self.start:
             self._begin(place=0, at=0)
-        while not (self._drop(start) and self.holds(start)):
+        self._drop(start)
+        while not self.holds(start):
             if not len(self.ids):
                 self._pass_units(start)
             self._encode_more()
+            self._drop(start)
 
-    def _drop(self, start: int) -> bool:
+    def _drop(self, start: int) -> None:
         passed = min(start - self.start, len(self.ids))
         self.ids, self.begins, self.start = self.ids[passed:], self.begins[passed:], self.start + passed
-        return True
 
     def _pass_units(self, start: int) -> None:
         """To the unit that holds the token `start`, as far as the numbers of tokens on the way are known."""

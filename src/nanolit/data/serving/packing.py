@@ -43,7 +43,7 @@ log = logging.getLogger("nanolit")
 
 
 @dataclass(frozen=True)
-class Plan:
+class RowPlan:
     """Which pieces are in which row of a shard; memory-mapped where it is on disk."""
 
     pieces: np.ndarray
@@ -55,7 +55,7 @@ class Plan:
 
     def __reduce__(self) -> tuple:
         """A worker process maps the files itself."""
-        return (Plan, (self.pieces, self.rows)) if self.path is None else (open_plan, (self.path,))
+        return (RowPlan, (self.pieces, self.rows)) if self.path is None else (open_plan, (self.path,))
 
 
 class PackedRows:
@@ -163,7 +163,7 @@ def evaluation_rows(
     )
 
 
-def _positions(plan: Plan, rows: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+def _positions(plan: RowPlan, rows: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
     """Of every input of `rows` (B, T): where it is in the shard, and the number of its document in the row, which is T
     where there is none: padding is a piece of its own at the end of every row, mostly of no length.
     """
@@ -187,7 +187,7 @@ def _positions(plan: Plan, rows: np.ndarray, T: int) -> tuple[np.ndarray, np.nda
 # Plans
 
 
-def plan_for(shard: Shard, mode: Mode, block_size: int, delimiter: Delimiter | None, cache: Path | None) -> Plan:
+def plan_for(shard: Shard, mode: Mode, block_size: int, delimiter: Delimiter | None, cache: Path | None) -> RowPlan:
     """From the folder `cache` if it is there, else made and put there."""
     if cache is None:
         return make_plan(shard, mode, block_size, delimiter)
@@ -207,16 +207,16 @@ def plan_for(shard: Shard, mode: Mode, block_size: int, delimiter: Delimiter | N
     return open_plan(path)
 
 
-def open_plan(path: Path) -> Plan:
+def open_plan(path: Path) -> RowPlan:
     pieces, rows = (np.load(_file(path, kind), mmap_mode="r", allow_pickle=False) for kind in ("pieces", "rows"))
-    return Plan(np.asarray(pieces), np.asarray(rows), path)  # plain arrays: slices of a memmap are slow
+    return RowPlan(np.asarray(pieces), np.asarray(rows), path)  # plain arrays: slices of a memmap are slow
 
 
 def _file(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}-{kind}.npy")
 
 
-def make_plan(shard: Shard, mode: Mode, block_size: int, delimiter: Delimiter | None) -> Plan:
+def make_plan(shard: Shard, mode: Mode, block_size: int, delimiter: Delimiter | None) -> RowPlan:
     begins, lengths = document_spans(shard, delimiter)
     is_supervised = has_loss_mask([shard])
     if is_supervised:
@@ -232,7 +232,7 @@ def make_plan(shard: Shard, mode: Mode, block_size: int, delimiter: Delimiter | 
     pieces["start"], pieces["length"], rows["first"] = begins[order], lengths, first
     if len(order):
         rows["n_targets"][:-1] = np.add.reduceat(lengths if counts is None else counts[order], first[:-1])
-    return Plan(pieces, rows)
+    return RowPlan(pieces, rows)
 
 
 def document_spans(shard: Shard, delimiter: Delimiter | None) -> tuple[np.ndarray, np.ndarray]:

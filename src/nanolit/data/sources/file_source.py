@@ -57,9 +57,7 @@ class FilePlan(Plan):
                 left -= len(text)
                 if head and job.split == "train":
                     yield Item("train", head, document.key, begins, ends and not tail)
-                if (
-                    tail and job.split == "val"
-                ):  # what is cut off is a document of its own, and no copy of the first half
+                if tail and job.split == "val":  # a document of its own, and no copy of the first half
                     yield Item("val", tail, document.key[::-1], begins or is_cut, ends)
                 begins = begins and not text
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanolit.data.config import Split
+from nanolit.tokenizers.directory import TokenizerConfig
 from nanolit.tokenizers.protocol import Tokenizer
 
 
@@ -71,6 +72,12 @@ class Plan:
     def text(self, content: Any) -> str:
         return content
 
+    def learning_texts(self, tokenizer: TokenizerConfig) -> Iterator[str]:
+        """What a tokenizer is made of: characters are counted in all of the text, as nanoGPT does; merges are learnt
+        from the training split.
+        """
+        return self.texts(None if tokenizer.kind == "char" else "train", tokenizer.max_document_chars)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -82,3 +89,6 @@ class Source:
 
     def texts(self, split: Split | None = None, max_document_chars: int | None = None) -> Iterator[str]:
         return self.plan().texts(split, max_document_chars)
+
+    def learning_texts(self, tokenizer: TokenizerConfig) -> Iterator[str]:
+        return self.plan().learning_texts(tokenizer)

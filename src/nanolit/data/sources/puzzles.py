@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nanolit.data.serving.order import permute
+from nanolit.data.order import permute
 from nanolit.runtime.seeds import derive
 from nanolit.runtime.suggest import suggest
 

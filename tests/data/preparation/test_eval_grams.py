@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanolit.data.preparation import contamination
-from nanolit.data.preparation.contamination import MAX_SHARED, MIN_WORDS, EvalGrams, merged, note, report
+from nanolit.data.preparation import eval_grams as contamination
+from nanolit.data.preparation.eval_grams import MAX_SHARED, MIN_WORDS, EvalGrams, merged, note, report
 
 # Few different words, so that runs repeat, with what is hard about them: case, digits, scripts, signs between.
 WORDS = st.sampled_from(["a", "A", "bb", "Été", "straße", "9", "İ", "слово", "x1", "水"])

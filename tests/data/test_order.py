@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanolit.data.serving.order import permute, window_of
+from nanolit.data.order import permute, window_of
 
 SEEDS = st.integers(0, 2**63 - 1)
 
