@@ -138,7 +138,7 @@ def test_no_network_names_url_file_and_remedy(capfd, tmp_path, monkeypatch):
 def prepared_folder(root: Path, capfd) -> Path:
     arguments = ["data.documents=50", "data.val_documents=5", "tokenizer.vocab_size=300", f"paths.data_root={root}"]
     assert main(["prepare", "data=village", *arguments]) == 0
-    return Path(capfd.readouterr().out.split("in ")[-1].strip())
+    return next(root.glob("village-*"))
 
 
 def train_on(root: Path, tmp_path: Path) -> int:

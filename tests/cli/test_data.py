@@ -86,9 +86,7 @@ def test_what_is_learnt_is_in_brackets(data, conversations):
         told = f"{n_prompt + n_answer} tokens, {n_answer} of them learnt, {n_prompt + n_answer - 1} bytes"
         assert f": {told}\n{'│'.join(prompt)}[{'│'.join(completion)}│<|endoftext|>]\n" in out, number
     assert "packing best_fit: cannot be; data.loader.packing" in out
-    assert (
-        "best_fit_padded: 2 documents in 1 rows of 8; 37.5% padding, 76.2% of tokens dropped, 1 documents longer" in out
-    )
+    assert "best_fit_padded: 2 documents in 1 rows of 8; 37.5% padding, 76.2% of tokens dropped, 1 longer" in out
 
 
 def test_colours_where_a_terminal_is_asked(village, monkeypatch):

@@ -23,7 +23,7 @@ def prepare(tmp_path, capfd):
 def test_a_shard_damaged_at_equal_size_is_found(prepare):
     code, out, _ = prepare("verify=true")
     assert code == 0 and "train" in out
-    folder = Path(out.partition("verified in ")[2].strip())
+    folder = Path(out.partition("verified in ")[2].partition("\n")[0])
     shard = folder / "train-00000.bin"
     content = bytearray(shard.read_bytes())
     content[1000] ^= 1

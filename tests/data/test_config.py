@@ -15,7 +15,7 @@ from nanolit.data.config import READ_BY, DataConfig
         ({"source": "a.txt"}, r"data\.source=a\.txt: data\.kind=village does not read it, only text, conversations"),
         ({"kind": "text", "source": "a.txt", "documents": 9}, r"data\.documents=9: .* only village; leave it out"),
         ({"kind": "tokens", "train": "a", "val": "b", "split_seed": 1}, r"data\.split_seed=1: .* only text, conv"),
-        ({"kind": "tokens", "train": "a.bin"}, r"data\.train, data\.val: not both given"),
+        ({"kind": "tokens", "train": "a.bin"}, r"data\.val: not given; say which file"),
         ({"kind": "text", "url": "http://x/{:05d}.parquet"}, r"data\.n_files: not given; data\.url has a number"),
         ({"kind": "text", "source": "a", "max_files": 1}, r"data\.max_files=1: must be at least 2"),
         ({"kind": "text", "source": "a", "separator": ""}, r"data\.separator: got an empty text"),

@@ -176,3 +176,9 @@ def test_verify_finds_a_changed_file(tmp_path):
     raw_file(path, [1] * 10)
     with pytest.raises(ValueError, match="when it was first used"):
         shard.verify()
+
+
+def test_text_is_not_taken_for_tokens(tmp_path):
+    (tmp_path / "a.txt").write_text("Two letters are always an id of GPT-2.\n" * 40)
+    with pytest.raises(ValueError, match=r"a\.txt: is text, not tokens; data=text data\.source="):
+        detect(tmp_path / "a.txt")

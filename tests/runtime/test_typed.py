@@ -91,5 +91,7 @@ def test_a_value_that_the_kind_does_not_read_is_refused_unless_it_is_the_default
         refuse_unread(fine, read_by, "pet")
     with pytest.raises(ValueError) as caught:
         refuse_unread(Animal("fish", n_legs=3), read_by, "pet")
-    told = "pet.n_legs=3: pet.kind=fish does not read it, only dog, bird; leave it out, or choose another pet="
+    told = (
+        "pet.n_legs=3: pet.kind=fish does not read it, only dog, bird; leave it out, or choose another pet=, as pet=dog"
+    )
     assert str(caught.value) == told

@@ -263,9 +263,9 @@ def test_which_way_an_example_goes(bytewise):
     told = [{"role": "system", "content": "S"}, *pair]
     assert render_example(told, plain).ids.tolist() == render_completion("S\n\nQ", "A", plain).ids.tolist()
     for refused in (longer, calls):
-        with pytest.raises(ValueError, match=r"without chat tokens.*tokenizer\.specials=chat"):
+        with pytest.raises(ValueError, match=r"without chat tokens.*tokenizer=bpe_chat"):
             render_example(refused, plain)
-    with pytest.raises(ValueError, match=r"without <\|bos\|>.*tokenizer\.specials=chat"):
+    with pytest.raises(ValueError, match=r"without <\|bos\|>.*tokenizer=bpe_chat"):
         render_example(pair, plain, how="chat")
     by_wish = render_example(pair, bytewise, how="completion")  # where <|bos|> ends a text as well
     assert by_wish.ids.tolist() == [BOS, *b"QA", BOS] and by_wish.supervised.tolist() == [False, False, True, True]

@@ -14,7 +14,9 @@ def guarded(command: Callable[[], int], debug: bool) -> int:
     try:
         return command()
     except KeyboardInterrupt:
-        return _say("interrupted; nothing was being saved, and what was saved before is intact", 128 + signal.SIGINT)
+        return _say(
+            "interrupted; what was saved before is intact, and the same command goes on from there", 128 + signal.SIGINT
+        )
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         return 128 + signal.SIGPIPE

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nanolit.cli.errors import guarded
 from nanolit.runtime.suggest import suggest
 
 OPTIONS = ("--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--package", "--hydra-help")
+TAKE_A_WORD = ("--cfg", "--info", "--config-dir", "--package")
 STOPPED = 128  # exit codes above it are those of signals
 # Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
 OPEN_SECTIONS = ("model", "tokenizer", "data", "optimizer", "schedule", "trainer")
@@ -74,7 +76,11 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             sys.argv = before
         return max(codes)
 
-    for argument in argv:
+    for before, argument in pairwise(["", *argv]):
+        is_setting = not argument.startswith(("-", "~")) and before not in TAKE_A_WORD
+        if is_setting and "=" not in argument:
+            told = f"data=text data.source={argument}" if Path(argument).exists() else f"{argument}=…"
+            raise ValueError(f"{argument}: settings are written key=value, as {told}")
         if argument.startswith("--") and argument.partition("=")[0] not in OPTIONS:
             raise ValueError(
                 f"{argument}: settings are written key=value, without dashes; options: {', '.join(OPTIONS)}"

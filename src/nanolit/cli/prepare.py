@@ -1,6 +1,8 @@
 """`nanolit prepare data=…`: raw text to token shards. Training does the same when the shards are missing."""
 
 import re
+import shlex
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,7 @@ class WorkConfig:
     piece: int | None = None
     pieces: int | None = None
     merge: bool = False
-    contamination: list[str] | None = None
+    contamination: list[str] | str | None = None
 
     def __post_init__(self) -> None:
         for name in ("workers", "pieces"):
@@ -86,6 +88,7 @@ def run(config: dict[str, Any]) -> int:
     from nanolit.runtime.typed import build
 
     log.setup()
+    signal.signal(signal.SIGTERM, stop_in_order)
     command = build(PrepareConfig, {"verify": config["verify"], "prepare": config["prepare"]}, "")
     how = command.prepare
     data, tokenizer, root = data_settings(config)
@@ -107,15 +110,25 @@ def run(config: dict[str, Any]) -> int:
         for line in report(data, root, folder, grams, how.workers):
             print(line)
     print(f"{'verified ' if command.verify else ''}in {folder}")
+    print(f"next  nanolit data inspect folder={shlex.quote(str(folder))}")
     return 0
 
 
-def read_items(paths: list[str] | None, kind: str) -> Any:
+def stop_in_order(signum: int, frame: Any) -> None:
+    """A scheduler's signal: workers are ended by those who started them, on the way out."""
+    print("stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+    raise SystemExit(128 + signum)
+
+
+def read_items(given: list[str] | str | None, kind: str) -> Any:
     """What to look for, read before the work: a misspelt path should not be told after it."""
+    paths = [Path(path) for path in ([given] if isinstance(given, str) else given or [])]
     if not paths:
         return None
     from nanolit.data.preparation.eval_grams import EvalGrams
 
     if kind == "tokens":
         raise ValueError("prepare.contamination: data.kind=tokens has no text to look into; leave it out")
-    return EvalGrams.read([Path(path) for path in paths])
+    if missing := [path for path in paths if not path.is_file()]:
+        raise ValueError(f"prepare.contamination: no such file as {missing[0]}; check the path")
+    return EvalGrams.read(paths)

@@ -269,7 +269,7 @@ class TrainingRun:
             "(%d process(es) x %d micro-batch(es) x %d), %s on %s",
             f"resuming at step {resume.step}" if resume else f"training {self.settings.run.init_from or 'new weights'}",
             f"{n_parameters:,}",
-            "unknown" if data.n_tokens is None else f"{data.n_tokens:,}",
+            "not yet counted" if data.n_tokens is None else f"{data.n_tokens:,}",
             data.batch_size,
             module.tokens_per_step // data.batch_size,
             trainer.world_size,
@@ -306,6 +306,8 @@ class TrainingRun:
         print(f"run         {path}")
         if "val/loss" in latest:
             told = f"loss {latest['val/loss']:.4f}, {latest['val/bpb']:.4f} bits per byte"
+            if "val/exact" in latest:
+                told += f", {latest['val/exact']:.1%} of the answers exact"
             print(f"validation  {told} after {latest['step']} steps and {latest['seconds']:.0f} s of training")
         else:
             print("validation  none was made (trainer.limit_val_batches)")

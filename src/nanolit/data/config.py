@@ -95,7 +95,8 @@ class DataConfig:
         if self.kind in ("text", "conversations") and self.source is self.dataset is self.url is None:
             raise ValueError("data.source: not given; say which text, for example data.source=my_book.txt")
         if self.kind == "tokens" and (self.train is None or self.val is None):
-            raise ValueError("data.train, data.val: not both given; say which files, as data.train=train.bin")
+            missing = "train" if self.train is None else "val"
+            raise ValueError(f"data.{missing}: not given; say which file, as data.{missing}={missing}.bin")
         if self.kind in ("text", "conversations"):
             self._check_files()
         for key, nothing in (("max_tokens", None), ("deduplicate", False)):

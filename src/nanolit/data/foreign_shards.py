@@ -22,6 +22,7 @@ HEADER_BYTES = 1024
 LLMC: dict[tuple[int, int], str] = {(20240520, 1): "uint16", (20240801, 7): "uint32"}
 LLMC_EVALUATION = 20240522  # multiple-choice questions, which are no stream of tokens
 SAMPLE_TOKENS = 1_000_000
+PRINTABLE = frozenset((*range(32, 127), *b"\t\n\r"))
 CODES = {"uint16": 1, "uint32": 2}  # shards.Header.dtype_code
 
 
@@ -49,11 +50,13 @@ def detect(path: Path | str) -> Format:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; check data.train and data.val")
     with path.open("rb") as file:
-        raw = file.read(8)
-    if raw == shards.MAGIC:
+        raw = file.read(1024)
+    if raw.startswith(shards.MAGIC):
         raise ValueError(f"{path}: a shard of nanolit; give the prepared folder that it lies in")
     if raw.startswith(b"\x93NUMPY"):
         raise ValueError(f"{path}: a .npy array, no .bin of tokens; numpy.load(…).astype('uint16').tofile(PATH.bin)")
+    if len(raw) >= 64 and all(byte in PRINTABLE for byte in raw):
+        raise ValueError(f"{path}: is text, not tokens; data=text data.source={path} reads it")
     magic = int.from_bytes(raw[:4], "little")
     if magic == LLMC_EVALUATION:
         raise ValueError(f"{path}: an evaluation file of llm.c (magic {magic}); give one of its training .bin files")

@@ -42,7 +42,7 @@ def refuse_unread(config: Any, read_by: Mapping[str, Collection[str]], where: st
         if kinds and config.kind not in kinds and value != field.default:
             raise ValueError(
                 f"{where}.{field.name}={value}: {where}.kind={config.kind} does not read it, only {', '.join(kinds)}; "
-                f"leave it out, or choose another {where}="
+                f"leave it out, or choose another {where}=, as {where}={kinds[0]}"
             )
 
 

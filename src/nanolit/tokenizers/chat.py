@@ -24,7 +24,7 @@ from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
     CHAT_SPECIALS
 )
 How = Literal["auto", "chat", "completion"]
-REMEDY = "take a tokenizer with chat tokens, or train one: nanolit tokenizer train tokenizer.specials=chat"
+REMEDY = "take a tokenizer with chat tokens, as tokenizer=bpe_chat"
 
 
 @dataclass(frozen=True, eq=False)

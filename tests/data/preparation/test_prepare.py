@@ -415,7 +415,7 @@ def test_an_empty_split_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one document")
     data = DataConfig(name="mine", kind="text", source=str(tmp_path / "a.txt"), split="document")
     with pytest.raises(
-        ValueError, match=r"the (train|val) split came out empty; give more text, another data\.split"
+        ValueError, match=r"the (train|val) split came out empty, of 1 job\(s\) with text; give more of it, another data\.val_fr"
     ):
         prepare(data, BYTE, tmp_path)
 

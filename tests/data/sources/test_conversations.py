@@ -64,7 +64,7 @@ FAULTS = {
     "a number": 3,
     "a string": "Q",
     "nothing": None,
-    "no known keys": {"question": "Q", "answer": "A"},
+    "no known keys": {"ask": "Q", "reply": "A"},
     "one key misspelt": {"prompt": "Q", "completoin": "A"},
     "an unknown key": {"prompt": "Q", "completion": "A", "system": "S"},
     "an unknown key beside messages": {"messages": [U, A], "tools": []},

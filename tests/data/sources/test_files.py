@@ -191,3 +191,12 @@ def test_the_card_of_a_data_set_is_no_document(tmp_path):
     (tmp_path / "train.jsonl").unlink()
     (tmp_path / "test.jsonl").unlink()
     assert [file.name for file in find(str(tmp_path), tmp_path / "root")] == ["README.md"]
+
+
+def test_what_a_folder_holds_besides_is_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("a.txt", "b.log", "c.png", ".hidden.png"):
+        (tmp_path / name).write_text("text")
+    (tmp_path / "empty.txt").touch()
+    assert [file.name for file in find(str(tmp_path), tmp_path / ".root")] == ["a.txt"]
+    assert "left out 3 files that are empty or of no kind that is read: b.log, c.png, empty.txt" in caplog.text

@@ -297,7 +297,7 @@ def test_bad_json_ends_the_reading_at_once(tmp_path, monkeypatch):
         ('{"body": "x", "n": 1}', r"a\.jsonl:4: no text under 'text' \(it has: body, n\); name the right data\.text_f"),
         ("{}", r"a\.jsonl:4: no text under 'text' \(it has: nothing\)"),
         ('{"text": 3}', r"a\.jsonl:4: 'text' holds int, not text; name the right data\.text_field"),
-        ("[1]", r"a\.jsonl:4: no text under 'text' \(it has: list\)"),
+        ("[1]", r"a\.jsonl:4: a row that is list and no object"),
         (b'"\xff"', r"a\.jsonl:4: byte 48 \(0xff\) is not utf-8"),
     ],
 )

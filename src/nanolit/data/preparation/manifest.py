@@ -35,8 +35,9 @@ def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str,
             splits[split] = totals | {"shards": listed}
         if split != "test" and totals["tokens"] == 0:
             raise ValueError(
-                f"data.name={data.name}: the {split} split came out empty; give more text, another data.split, or another "
-                f"data.val_fraction (now {data.val_fraction})"
+                f"data.name={data.name}: the {split} split came out empty, of {sum(len(r.shards) > 0 for r in receipts)} "
+                f"job(s) with text; give more of it, another data.val_fraction (now {data.val_fraction}), or another "
+                f"data.split, as {'rows' if data.kind == 'conversations' else 'contiguous'}"
             )
     kept = {shard["file"] for facts in splits.values() for shard in facts["shards"]}
     for path in work.folder.iterdir():
@@ -47,7 +48,7 @@ def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str,
         "marks": {"append_eot": work.append_eot, "prepend_bos": work.prepend_bos},
         "splits": splits,
         "jobs": [job.number for job in jobs],
-        "left_out": {"duplicates": sum(receipt.n_dropped for receipt in receipts)},
+        "left_out": {"duplicates": work.plan.n_twins + sum(receipt.n_dropped for receipt in receipts)},
         **_facts(receipts),
         "versions": versions(),
     }

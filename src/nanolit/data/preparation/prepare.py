@@ -148,6 +148,11 @@ class Build:
                 if self.accept:
                     self.accept(made)
                 made.save(folder)
+                if made.vocab_size < (self.config.vocab_size or 0):
+                    log.info(
+                        "tokenizer: %s ids instead of %s, as no other pair of tokens comes twice in the text",
+                        *(f"{n:,}" for n in (made.vocab_size, self.config.vocab_size)),
+                    )
         found = load_tokenizer(folder)
         if self.accept:
             self.accept(found)
@@ -191,13 +196,16 @@ class Build:
         """All jobs, or those of a piece, unless they have been done before."""
         if self.is_joined:
             return
-        log.info("preparing %s in %s", self.data.name, self.folder)
         try:
-            work, tokenizer = self.work, self.tokenizer
-        except ValueError:  # refused before anything was prepared
-            if n_pieces == 1 and not (self.partial / "jobs").exists():
+            self._run(piece, n_pieces)
+        except ValueError:  # refused before anything was done that another attempt could use
+            if n_pieces == 1 and not list(self.partial.glob("jobs/*.json")):
                 shutil.rmtree(self.partial, ignore_errors=True)
             raise
+
+    def _run(self, piece: int, n_pieces: int) -> None:
+        work, tokenizer = self.work, self.tokenizer
+        log.info("preparing %s in %s", self.data.name, self.folder)
         if self.data.deduplicate:
             self._find_duplicates()
         jobs = list(jobs_of_piece(work.jobs, piece, n_pieces))
@@ -226,7 +234,8 @@ class Build:
             log.info("looking for documents that come twice")
             run_jobs(hash_documents, work, self.tokenizer, jobs, lambda progress: None, self.n_workers)
             found = duplicates.find_duplicates([work.hashes_path(job) for job in jobs], work.duplicates_path)
-            log.info("%s documents come again; they are left out", f"{found:,}")
+            found += self.plan.n_twins
+            log.info("%s", f"documents that come again and are left out: {found:,}" if found else "no document comes again")
 
     def finish(self) -> None:
         """The manifest, and the name."""
@@ -239,7 +248,12 @@ class Build:
             decisive = _decisive(self.source, self.data, self.config)
             # Text that is encoded later has to be found again.
             decisive["on_the_fly"] = asdict(self.data) if self.data.on_the_fly else None
-            write_json(self.partial / "manifest.json", join(self.work, self.tokenizer, self.data, decisive))
+            try:
+                manifest = join(self.work, self.tokenizer, self.data, decisive)
+            except ValueError:  # a split without tokens: with these settings there is nothing to go on with
+                shutil.rmtree(self.partial)
+                raise
+            write_json(self.partial / "manifest.json", manifest)
         shutil.rmtree(self.partial / "jobs", ignore_errors=True)
         self.partial.rename(self.folder)
 

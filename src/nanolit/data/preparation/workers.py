@@ -108,7 +108,8 @@ _shared: "tuple[Work, Tokenizer, Tell] | Exception"
 
 def _begin(work: Work, counts: Any, stop: Any) -> None:
     global _shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others in order
+    for signum in (signal.SIGINT, signal.SIGTERM):  # they reach all; the first process ends the others in order
+        signal.signal(signum, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(progress: Progress) -> None:

@@ -129,7 +129,7 @@ class PackedRows:
             f"packing {self.mode}: {n_documents:,} documents in {len(self):,} rows of {self.block_size}; "
             f"{1 - n_used / (len(self) * self.block_size):.1%} padding, {1 - n_used / n_tokens:.1%} of tokens dropped"
         )
-        return line + (f", {n_left_out:,} documents longer than a row left out" if n_left_out else "")
+        return line + (f", {n_left_out:,} longer than a row left out (a larger model.block_size takes more)" if n_left_out else "")
 
     def _by_shard(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """(which of the indices, the rows of the shard that they are, number of the shard)"""

@@ -22,6 +22,7 @@ from nanolit.tokenizers.messages import Message, as_pair, check, fields, merge_s
 PAIRS = (
     ("prompt", None, "completion"),
     ("prompt", None, "response"),
+    ("question", None, "answer"),
     ("instruction", "input", "output"),
     ("instruction", "context", "response"),
 )
@@ -88,6 +89,10 @@ def _messages(row: Any, ignore: Collection[str]) -> Any:
         return row
     if not isinstance(row, Mapping):
         raise ValueError(f"got {named(row)}, allowed: an object, or an array of messages; mend the row")
+    for question, _, answer in PAIRS:
+        for name in (question, answer):
+            if question in row and answer in row and row[name] is None:
+                raise ValueError(f"{name}: got null, allowed: text; add it or remove the row")
     dropped = {*IGNORED, *ignore}
     row = {name: value for name, value in row.items() if value is not None and name not in dropped}
     for name in LISTS:

@@ -122,23 +122,29 @@ class ConversationPlan(FilePlan):
 
         for where, row in formats.rows(span, self.encoding):
             example = conversations.parse(row, where, self.config.ignore_keys)
-            yield _Document(Document(conversations.key(example), [(example, True)]))  # type: ignore[list-item]
+            yield _Document(Document(conversations.key(example), [((example, where), True)]))  # type: ignore[list-item]
 
     def encode(self, tokenizer: Tokenizer, contents: list[Any]) -> list[Encoded]:
         from nanolit.tokenizers.chat import render_example
 
-        rendered = (render_example(example.messages, tokenizer, self.config.render) for example in contents)
-        return [Encoded(row.ids, row.supervised) for row in rendered]
+        encoded = []
+        for example, where in contents:
+            try:
+                row = render_example(example.messages, tokenizer, self.config.render)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            encoded.append(Encoded(row.ids, row.supervised))
+        return encoded
 
     def n_bytes(self, content: Any) -> int:
         from nanolit.data.sources import conversations
 
-        return conversations.n_bytes(content)
+        return conversations.n_bytes(content[0])
 
     def text(self, content: Any) -> str:
         from nanolit.data.sources import conversations
 
-        return "\n\n".join(conversations.texts(content))
+        return "\n\n".join(conversations.texts(content[0]))
 
 
 def local_source(config: DataConfig, files: list[DataFile]) -> Source:
@@ -152,9 +158,11 @@ def local_source(config: DataConfig, files: list[DataFile]) -> Source:
     def plan(job_bytes: int | None) -> Plan:
         target = job_bytes or default_shard_bytes(sum(file.n_bytes for file in files))
         groups: dict[Split | None, list[Span]] = {}
-        for span in cut(config, _without_twins(files) if config.deduplicate else files, target):
+        kept = _without_twins(files) if config.deduplicate else files
+        for span in cut(config, kept, target):
             groups.setdefault(_split_of_file(config, files, rule, span.file), []).append(span)
-        return _file_plan(config, Path(), rule, jobs_of(groups, target))
+        plan = _file_plan(config, Path(), rule, jobs_of(groups, target))
+        return replace(plan, n_twins=len(files) - len(kept))
 
     return Source(identity, plan)
 

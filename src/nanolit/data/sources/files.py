@@ -91,7 +91,21 @@ def find(source: str, root: Path) -> list[DataFile]:
     if not filled:
         what = "the file is" if len(paths) == 1 else f"all {len(paths)} files are"
         raise ValueError(f"data.source={source}: {what} empty; put text into it or give another path")
+    if path.is_dir():
+        _tell_left_out(path, {*filled})
     return hashed(base, filled, root)
+
+
+def _tell_left_out(folder: Path, kept: set[Path]) -> None:
+    """Whoever has a folder of many kinds should know that not all of it is read."""
+    others = [p for p in folder.rglob("*") if p.is_file() and p not in kept and not _is_hidden(p, folder)]
+    if others:
+        some = ", ".join(p.relative_to(folder).as_posix() for p in sorted(others)[:3])
+        log.info("left out %d files that are empty or of no kind that is read: %s%s", len(others), some, ", …" * (len(others) > 3))
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _without_card(paths: list[Path]) -> list[Path]:
@@ -143,8 +157,7 @@ def _ending(path: Path) -> str:
 def _visible(folder: Path) -> Iterable[Path]:
     for path in folder.rglob("*"):
         ending = _ending(path)
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or ending not in (*TEXT_SUFFIXES, *ROW_KINDS) or path.name in NO_ROWS or not path.is_file():
+        if _is_hidden(path, folder) or ending not in (*TEXT_SUFFIXES, *ROW_KINDS) or path.name in NO_ROWS or not path.is_file():
             continue
         if path.suffix.lower() == ".json" and path.stat().st_size:
             with path.open("rb") as file:

@@ -82,6 +82,8 @@ def decoded(span: Span, encoding: str) -> Iterator[str]:
 
 def _undecodable(span: Span, encoding: str, error: UnicodeDecodeError, position: int, n_lines: int) -> ValueError:
     file, byte = span.file, error.object[error.start]
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and position < 2:
+        return ValueError(f"{file.path}: begins as UTF-16 does; give data.encoding=utf-16, or convert the file")
     if b"\0" in error.object and is_utf8(encoding):
         endings = " ".join((".txt", *ROW_KINDS, *COMPRESSIONS))
         return ValueError(

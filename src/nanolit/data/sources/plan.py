@@ -41,6 +41,7 @@ class Plan:
     """The jobs of a source. It travels to other processes as it is."""
 
     jobs: Sequence[Job]
+    n_twins: int = field(default=0, kw_only=True)  # documents that are left out as copies without being read
 
     def items(self, job: Job) -> Iterator[Item]:
         """The job's documents in order; the first may go on from the job before."""
