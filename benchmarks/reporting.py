@@ -61,7 +61,10 @@ def report(name: str, rows: Sequence[Row], facts: Mapping[str, Any] | None = Non
         print(f"{row.name:<{width}}  {_number(row.median):>12}  {spread:>25}  {row.unit:<8}  {row.limit}".rstrip())
     for fact, value in (facts or {}).items():
         print(f"{fact}: {value}")
-    results = {row.name: {"unit": row.unit, "median": row.median, "values": list(row.values)} for row in rows}
+    results = {
+        f"{row.name}, {row.unit}".rstrip(", "): {"unit": row.unit, "median": row.median, "values": list(row.values)}
+        for row in rows
+    }
     print(
         json.dumps({"benchmark": name, "date": date, "machine": machine, "results": results, **(facts or {})}),
         flush=True,

@@ -178,3 +178,16 @@ def test_other_rows_resume_as_exactly(root, tmp_path, rows, how):
     finish(start(root, tmp_path / "run", data_root, *settings, "data.loader.num_workers=2"))
     assert records(tmp_path / "run") == records(tmp_path / "whole")
     assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+
+
+def test_a_run_does_not_go_on_with_other_text(root, tmp_path, rows):
+    """What is encoded on the fly has no tokens yet that could differ: the text itself is compared."""
+    text = tmp_path / "rows.jsonl"
+    text.write_bytes(rows.read_bytes())
+    settings = [*SERVED["encoded on the fly"], f"data.source={text}", "tokenizer=byte", "trainer.max_steps=8"]
+    finish(start(root, tmp_path / "run", tmp_path / "data", *settings))
+    with text.open("a") as file:
+        file.write('{"text": "one more"}\n')
+    process = start(root, tmp_path / "run", tmp_path / "data", *settings, "trainer.max_steps=12")
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and "differ from those in" in told, told

@@ -48,6 +48,7 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
     from omegaconf.errors import OmegaConfBaseException
 
     _refuse_foreign_experiment(config_name, argv)
+    _refuse_no_settings(argv)
     _register_resolvers()
     # Hydra raises instead of printing and exiting, so that errors are told in our way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -76,18 +77,8 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             sys.argv = before
         return max(codes)
 
-    for before, argument in pairwise(["", *argv]):
-        is_setting = not argument.startswith(("-", "~")) and before not in TAKE_A_WORD
-        if is_setting and "=" not in argument:
-            told = f"data=text data.source={argument}" if Path(argument).exists() else f"{argument}=…"
-            raise ValueError(f"{argument}: settings are written key=value, as {told}")
-        if argument.startswith("--") and argument.partition("=")[0] not in OPTIONS:
-            raise ValueError(
-                f"{argument}: settings are written key=value, without dashes; options: {', '.join(OPTIONS)}"
-            )
-    argv = sorted(
-        argv, key=lambda argument: argument.startswith("-") or "=" not in argument
-    )  # options may stand anywhere
+    # Options may stand anywhere.
+    argv = sorted(argv, key=lambda argument: argument.startswith("-") or "=" not in argument)
     argv = with_short_job_names([quoted(argument) for argument in argv])
     while True:
         try:
@@ -99,6 +90,18 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             if opened is None:
                 raise ValueError(_explain(config_name, argv, error)) from error
             argv = opened
+
+
+def _refuse_no_settings(argv: list[str]) -> None:
+    for before, argument in pairwise(["", *argv]):
+        is_setting = not argument.startswith(("-", "~")) and before not in TAKE_A_WORD
+        if is_setting and "=" not in argument:
+            told = f"data=text data.source={argument}" if Path(argument).exists() else f"{argument}=…"
+            raise ValueError(f"{argument}: settings are written key=value, as {told}")
+        if argument.startswith("--") and argument.partition("=")[0] not in OPTIONS:
+            raise ValueError(
+                f"{argument}: settings are written key=value, without dashes; options: {', '.join(OPTIONS)}"
+            )
 
 
 def job_overrides() -> list[str]:

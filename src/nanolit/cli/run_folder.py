@@ -59,7 +59,9 @@ class RunFolder:
     def check_data(self, data: dict[str, Any], force: bool) -> None:
         """The tokens that a run goes on with are those that it began with."""
         path = self.path / "data.json"
-        if path.exists() and (before := read_json(path))["splits"] != data["splits"]:
+        before = read_json(path) if path.exists() else data
+        # The source too: what is encoded on the fly has no tokens that could differ.
+        if any(before.get(key) != data.get(key) for key in ("source", "marks", "splits")):
             was, now = before["folder"], data["folder"]
             message = f"the tokens of the run in {self.path} were in {was} and differ from those in {now}"
             if not force:

@@ -60,6 +60,9 @@ class TokenizerConfig:
     pattern: str | None = None  # cuts text before merging: None (ours), gpt2, gpt4, gpt4o, or a regular expression
 
     def __post_init__(self) -> None:
+        if self.characters is not None:  # a shell hands over \n as two characters
+            for spelt, meant in ((r"\n", "\n"), (r"\t", "\t"), (r"\r", "\r")):
+                object.__setattr__(self, "characters", self.characters.replace(spelt, meant))
         refuse_unread(self, READ_BY, "tokenizer")
         if self.kind == "tiktoken" and self.name not in FILES:
             raise ValueError(f"tokenizer.name={self.name}: tokenizer.kind=tiktoken needs one of {', '.join(FILES)}")

@@ -109,6 +109,7 @@ class WrappedTokenizer(Vocabulary):
     """
 
     kind: ClassVar[str] = "hugging_face"
+    puts_before: bool = True
 
     def __init__(self, origin: Origin, content: dict[str, Any]) -> None:
         # Words and Unigram find a special token's name in a text like any other piece, whatever the library is told.
@@ -134,6 +135,15 @@ class WrappedTokenizer(Vocabulary):
             encodings = self._library.encode_batch_fast([*map(_clean, texts)], add_special_tokens=False)
         dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
         return [np.array(encoding.ids, dtype=dtype) for encoding in encodings]
+
+    def encode_rest(self, text: str) -> np.ndarray:
+        """SentencePiece's space stands before the first text only: the rest is encoded behind a text, whose ids go."""
+        befores = ("a", "0", ".", "\n") if text[:1].isspace() else ("a\n", ".\n", "\n")  # cut at spaces and line ends
+        for before in befores:
+            first, both = self.encode_batch([before, before + text])
+            if len(both) >= len(first) and (both[: len(first)] == first).all():
+                return both[len(first) :]
+        return self.encode_batch([text])[0]  # every ending would be merged with its beginning
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._library.decode(self._known(ids), skip_special_tokens=False).replace(self._ending, "")

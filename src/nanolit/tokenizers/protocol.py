@@ -37,6 +37,13 @@ class Tokenizer(Protocol):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]: ...
 
+    @property
+    def puts_before(self) -> bool:
+        """May `encode` write something before a text, as SentencePiece's space?"""
+
+    def encode_rest(self, text: str) -> np.ndarray:
+        """Of a text that has begun before, cut where no token is: without what `encode` puts before a text."""
+
     def decode(self, ids: Iterable[int]) -> str: ...
 
     def token_bytes(self, token_id: int) -> bytes: ...

@@ -31,6 +31,7 @@ class Vocabulary(ABC):
 
     kind: ClassVar[str]
     origin: "Origin | None" = None
+    puts_before: bool = False  # may `encode` write something before a text, as SentencePiece's space?
 
     def __init__(self, tokens: Sequence[bytes], specials: dict[str, int], pattern: str = "") -> None:
         self._tokens = tuple(tokens)
@@ -51,6 +52,9 @@ class Vocabulary(ABC):
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """One array of ids per text, of whatever integer type is handy; the way to encode much."""
+
+    def encode_rest(self, text: str) -> np.ndarray:
+        return self.encode_batch([text])[0]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; specials are shown by name, bytes that are no UTF-8 as U+FFFD."""

@@ -463,3 +463,47 @@ def test_a_folder_that_is_not_prepared_data(tmp_path):
     write_json(tmp_path / "manifest.json", {"format": 99})
     with pytest.raises(ValueError, match="format 99, this nanolit reads 2"):
         Prepared.open(tmp_path)
+
+
+def test_keys_that_are_passed_over_decide_the_tokens(tmp_path):
+    source = rows_file(tmp_path / "text")
+    data = DataConfig(name="rows", kind="conversations", source=str(source), ignore_keys=("text",))
+    assert hash_of(data, BYTE, tmp_path) != hash_of(dataclasses.replace(data, ignore_keys=("text", "x")), BYTE, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "changed", "gone"])
+def test_a_shard_that_was_damaged_before_the_end_is_made_again(tmp_path, damage):
+    data = dataclasses.replace(VILLAGE, shard_bytes=8000)
+    whole = content(prepare(data, BYTE, tmp_path / "whole"))
+    for n in range(3):
+        prepare_piece(data, BYTE, tmp_path / "pieces", n, 3, 1)
+    (path,) = (tmp_path / "pieces").glob("*.partial/train-00001.bin")
+    raw = bytearray(path.read_bytes())
+    raw[1000] ^= 1
+    path.unlink() if damage == "gone" else path.write_bytes(raw if damage == "changed" else raw[:-9])
+    with pytest.raises(ValueError, match=r"prepare\.merge: the shards of job\(s\) 1 are damaged; run the pieces again"):
+        merge(data, BYTE, tmp_path / "pieces")
+    for n in range(3):
+        prepare_piece(data, BYTE, tmp_path / "pieces", n, 3, 1)
+    assert content(merge(data, BYTE, tmp_path / "pieces")) == whole
+
+
+def test_text_to_be_encoded_on_the_fly_may_move(tmp_path):
+    first = rows_file(tmp_path / "here")
+    data = DataConfig(name="rows", kind="text", source=str(first), split="document", on_the_fly=True)
+    folder = prepare(data, BYTE, tmp_path)
+    (tmp_path / "there").mkdir()
+    moved = first.rename(tmp_path / "there" / first.name)
+    assert prepare(dataclasses.replace(data, source=str(moved)), BYTE, tmp_path) == folder
+    work = Prepared.open(folder).text_work(1 << 20)
+    assert sum(1 for job in work.plan.jobs for _ in work.plan.items(job)) == 300
+    moved.write_text('{"text": "another"}\n' * 9)
+    with pytest.raises(ValueError, match=r"is no longer what it was when the folder was prepared"):
+        Prepared.open(folder).text_work(1 << 20)
+
+
+def test_what_cannot_be_encoded_is_told_with_its_beginning(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in ["abc", "abd", "a?b", "aab"] * 9))
+    data = DataConfig(name="rows", kind="text", source=str(tmp_path / "a.jsonl"), append_eot=False)
+    with pytest.raises(ValueError, match=r"character '\?' .* \(in the text that begins 'a\?b'\)"):
+        prepare(data, TokenizerConfig("char", characters="abcd"), tmp_path)

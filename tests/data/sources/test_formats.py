@@ -399,3 +399,17 @@ def test_memory_is_a_small_multiple_of_the_longest_row(tmp_path, name):
     assert n == n_bytes
     allowed = {"a.txt": 2.5, "b.txt": 0.3, "a.jsonl": 3.5, "a.parquet": 0.7}[name]
     assert peak < allowed * n_bytes
+
+
+def test_a_compressed_text_is_known_by_what_it_holds(tmp_path):
+    keys = set()
+    for name, level in (("a.txt.gz", 1), ("b.txt.gz", 9)):
+        (tmp_path / name).write_bytes(gzip.compress(b"the same text " * 100, level, mtime=level))
+        keys |= {document.key for span in whole(tmp_path / name) for document in documents(span, "utf-8", "text")}
+    (tmp_path / "c.txt").write_bytes(b"the same text " * 100)
+    keys |= {document.key for span in whole(tmp_path / "c.txt") for document in documents(span, "utf-8", "text")}
+    assert len(keys) == 1
+
+
+def whole(path):
+    return spans(find(str(path), path.parent / "root"), 1 << 30, "utf-8")

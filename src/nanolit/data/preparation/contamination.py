@@ -42,9 +42,10 @@ def report(
     found = eval_grams.merged(found for found, _ in in_order)
     told = eval_grams.report(grams, found, sum(n for _, n in in_order))
     write_json(folder / "contamination.json", told)
+    beyond = "" if data.max_tokens is None else " (of all jobs that were read: the last one goes on beyond data.max_tokens)"
     for file in told["files"]:
         counts = f"{file['hit']:,} of {file['searched']:,} items ({file['share']:.1%})"
-        yield f"{file['file']}: {counts} stand in the training text"
+        yield f"{file['file']}: {counts} stand in the training text{beyond}"
     yield f"the report: {folder / 'contamination.json'}"
 
 

@@ -180,7 +180,7 @@ def _blocks(work: Work, tokenizer: Tokenizer, batch: Batch) -> dict[Split, Block
 
 
 def encoded_block(work: Work, tokenizer: Tokenizer, items: list[Item]) -> Block:
-    encoded = work.plan.encode(tokenizer, [item.content for item in items])
+    encoded = _encode(work, tokenizer, items)
     before = _mark(tokenizer.bos_id if work.prepend_bos else None)
     after = _mark(tokenizer.eot_id if work.append_eot else None)
     arrays: list[np.ndarray] = []
@@ -199,6 +199,25 @@ def encoded_block(work: Work, tokenizer: Tokenizer, items: list[Item]) -> Block:
     supervised = np.concatenate(masks) if masks else None
     n_bytes = sum(work.plan.n_bytes(item.content) for item in items)
     return Block(ids, np.array(starts, dtype=np.uint64), supervised, n_bytes)
+
+
+def _encode(work: Work, tokenizer: Tokenizer, items: list[Item]) -> list[Encoded]:
+    try:
+        encoded = work.plan.encode(tokenizer, [item.content for item in items])
+    except ValueError as error:
+        for item in items:  # which of them was it?
+            try:
+                work.plan.encode(tokenizer, [item.content])
+            except ValueError as reason:
+                begins = work.plan.text(item.content)[:40]
+                raise ValueError(f"{reason} (in the text that begins {begins!r})") from error
+        raise
+    if not tokenizer.puts_before:
+        return encoded
+    return [
+        found if item.begins else Encoded(tokenizer.encode_rest(item.content), found.supervised)
+        for item, found in zip(items, encoded, strict=True)
+    ]
 
 
 def _mark(token_id: int | None) -> list[np.ndarray]:

@@ -88,6 +88,28 @@ def needed(work: Work, max_tokens: int | None) -> tuple[list[Job], Job | None]:
     return found, missing
 
 
+def redo_damaged(work: Work, jobs: list[Job], thorough: bool) -> list[Job]:
+    """The jobs whose shards are not what their receipts say. They lose the receipts, so that they are done again."""
+    damaged = []
+    for job in jobs:
+        shards = [shard for of_split in Receipt.read(work.receipt_path(job)).shards.values() for shard in of_split]
+        try:
+            whole = all(_is_whole(work.folder / shard["file"], shard, thorough) for shard in shards)
+        except ValueError:
+            whole = False
+        if not whole:
+            work.receipt_path(job).unlink()
+            damaged.append(job)
+    return damaged
+
+
+def _is_whole(path: Path, facts: dict[str, Any], thorough: bool) -> bool:
+    shard = open_shard(path)
+    if thorough:
+        shard.verify()
+    return (shard.header.sha256, shard.header.n_tokens) == (facts["sha256"], facts["tokens"])
+
+
 def _capped(folder: Path, shards: list[dict[str, Any]], max_tokens: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """The first shards, the last of them cut, with `max_tokens` tokens or all there are."""
     kept: list[dict[str, Any]] = []

@@ -5,6 +5,7 @@ it is built it is called `….partial`; there finished jobs wait for the others,
 is renamed. Another text, seed or tokenizer makes another folder.
 """
 
+import json
 import logging
 import shutil
 import time
@@ -20,11 +21,11 @@ from nanolit.data.preparation import duplicates
 from nanolit.data.preparation.adopt import adopt
 from nanolit.data.config import SPLITS, DataConfig
 from nanolit.data.preparation.jobs import Progress, Receipt, Work, hash_documents, run_job
-from nanolit.data.preparation.manifest import FORMAT, folder_name, is_training, join, needed
+from nanolit.data.preparation.manifest import FORMAT, folder_name, is_training, join, needed, redo_damaged
 from nanolit.data.sources.plan import Job, Plan, Source
 from nanolit.data.sources.open import open_source
 from nanolit.data.preparation.workers import jobs_of_piece, run_jobs
-from nanolit.runtime.files import locked, write_json
+from nanolit.runtime.files import locked, read_json, write_json
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -52,10 +53,14 @@ def prepare(
     if data.kind == "tokens":
         return adopt(data, tokenizer, Path(root))
     build = Build(data, tokenizer, Path(root), progress, n_workers, accept)
-    if not build.is_complete:
+    if build.is_complete:
+        build.tell_where_text_is()
+    else:
         with build.alone():
             if not build.is_complete:  # nobody else has made it in the meantime
                 build.run()
+                if not build.is_joined and redo_damaged(build.work, needed(build.work, data.max_tokens)[0], thorough=False):
+                    build.run()
                 build.finish()
     return build.folder
 
@@ -87,6 +92,11 @@ def merge(data: DataConfig, tokenizer: TokenizerConfig, root: Path | str) -> Pat
                     raise ValueError(
                         f"prepare.merge: {len(done)} of {n_jobs} jobs of {build.folder.name} are done, number "
                         f"{missing.number} is not; run the missing pieces, or leave out prepare.merge"
+                    )
+                if damaged := redo_damaged(build.work, done, thorough=True):
+                    raise ValueError(
+                        f"prepare.merge: the shards of job(s) {', '.join(str(job.number) for job in damaged)} are damaged; "
+                        "run the pieces again, which does these jobs only, or leave out prepare.merge"
                     )
             build.finish()
     return build.folder
@@ -183,6 +193,17 @@ class Build:
             tokens_per_shard=data.tokens_per_shard,
         )
 
+    def tell_where_text_is(self) -> None:
+        """Text that is encoded on the fly may have moved since; it is the same text, or the folder would be another."""
+        path = self.folder / "manifest.json"
+        if self.data.on_the_fly and (manifest := read_json(path))["on_the_fly"] != self._on_the_fly:
+            write_json(path, manifest | {"on_the_fly": self._on_the_fly})
+
+    @property
+    def _on_the_fly(self) -> dict[str, Any] | None:
+        """What it takes to find the text again, as JSON has it."""
+        return json.loads(json.dumps(asdict(self.data))) if self.data.on_the_fly else None
+
     @contextmanager
     def alone(self, what: str = WHOLE) -> Iterator[None]:
         """While nobody else does the same."""
@@ -246,8 +267,7 @@ class Build:
                 pass
         if not self.is_joined:
             decisive = _decisive(self.source, self.data, self.config)
-            # Text that is encoded later has to be found again.
-            decisive["on_the_fly"] = asdict(self.data) if self.data.on_the_fly else None
+            decisive["on_the_fly"] = self._on_the_fly
             try:
                 manifest = join(self.work, self.tokenizer, self.data, decisive)
             except ValueError:  # a split without tokens: with these settings there is nothing to go on with

@@ -200,6 +200,7 @@ def _rule(config: DataConfig, files: Sequence[DataFile | RemoteFile]) -> SplitRu
         return config.split
     if is_named:
         return "named"
+    # (A few documents would often leave validation empty if each were drawn.)
     plain = config.kind == "text" and config.separator is None and all(file.kind == "text" for file in files)
     return "contiguous" if plain and len(files) < CONTIGUOUS_BELOW else "document"
 
@@ -215,7 +216,9 @@ def _reading(config: DataConfig, rule: str, has_rows: bool) -> dict[str, Any]:
         told["text_field"] = config.text_field
     if config.separator is not None:
         told["separator"] = config.separator
-    return told | ({"render": config.render} if config.kind == "conversations" else {})
+    if config.kind == "conversations":
+        told |= {"render": config.render, "ignore_keys": list(config.ignore_keys)}
+    return told
 
 
 def _split_of_file(config: DataConfig, files: Sequence[Any], rule: str, file: Any) -> Split | None:

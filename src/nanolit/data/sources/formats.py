@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from nanolit.data.sources import tables
 from nanolit.data.sources.files import DataFile, Span
-from nanolit.data.sources.plain_text import CHUNK_BYTES, cut, decoded, in_parts, is_utf8, lines, lines_before
+from nanolit.data.sources.plain_text import CHUNK_BYTES, chunks, cut, decoded, in_parts, is_utf8, lines, lines_before
 
 TABLES = ("parquet", "arrow")
 BATCH_BYTES = 4 << 20  # what is made into Python objects at a time
@@ -97,7 +97,15 @@ def _text_document(span: Span, encoding: str) -> Iterator[Document]:
         return
     reaches_end = span.stop == span.file.n_bytes
     parts = ((text, last and reaches_end) for text, last in in_parts(chain([first], texts)))
-    yield Document(span.file.sha256, parts)
+    yield Document(_digest(span) if span.file.compression else span.file.sha256, parts)
+
+
+def _digest(span: Span) -> str:
+    """Of what was compressed: compressing it again may give other bytes."""
+    digest = hashlib.sha256()
+    for chunk in chunks(span):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def text_of(row: Any, text_field: str, place: Place) -> str | None:

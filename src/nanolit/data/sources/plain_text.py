@@ -17,6 +17,7 @@ from nanolit.data.sources.files import COMPRESSIONS, ROW_KINDS, DataFile, Span
 
 CHUNK_BYTES = 1 << 20
 WINDOW_BYTES = 1 << 16
+LONGEST_PART_CHARS = 1 << 22  # without a space: more of it in memory at once would cost gigabytes to encode
 OVERLAP_BYTES = 16  # more than a line end with the characters on both sides of it
 # All split patterns of `tokenizers` end a token at a line end between a non-space and a letter or digit, and before a
 # space after a non-space, whether text follows or not. The second is for text without the first (with the line ends of
@@ -128,6 +129,9 @@ def in_parts(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
         else:  # a cut is known by up to two characters before it
             held.append(text[:-2])
             rest = text[-2:]
+            if sum(map(len, held)) > LONGEST_PART_CHARS:  # no text that anybody would read: it may lose a token here
+                yield "".join(held), False
+                held = []
     yield "".join([*held, rest]), True
 
 
