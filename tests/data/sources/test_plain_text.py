@@ -151,7 +151,11 @@ def test_the_place_of_undecodable_bytes_in_any_span(tmp_path_factory):
     check()
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", gzip.compress(b"text"), b"PK\3\4\0\0\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", gzip.compress(b"text", mtime=0), b"PK\3\4\0\0\xff"],
+    ids=["png", "gzip", "zip"],
+)
 def test_a_binary_file_is_called_one(tmp_path, content):
     with pytest.raises(
         ValueError, match=r"a\.bin: no text but binary data .*give it its ending \(.*\.parquet"
