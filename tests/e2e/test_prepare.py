@@ -93,3 +93,13 @@ def test_a_killed_worker_is_one_line_and_the_same_command_goes_on(corpus, tmp_pa
     process = start(corpus, tmp_path / "root")
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "jobs were done before" in told, told
+
+
+def test_terminated_it_says_how_to_go_on(corpus, tmp_path):
+    process = start(corpus, tmp_path / "root")
+    while process.poll() is None and not list((tmp_path / "root").glob("*.partial/jobs/*.json")):
+        time.sleep(0.02)
+    process.terminate()
+    told, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert "the same command goes on from there" in told and "Traceback" not in told and "leaked" not in told, told

@@ -4,6 +4,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def run(config: dict[str, Any]) -> int:
     from nanolit.runtime.typed import build
 
     log.setup()
-    signal.signal(signal.SIGTERM, stop_in_order)
+    if threading.current_thread() is threading.main_thread():  # a launcher may run jobs in threads
+        signal.signal(signal.SIGTERM, stop_in_order)
     command = build(PrepareConfig, {"verify": config["verify"], "prepare": config["prepare"]}, "")
     how = command.prepare
     data, tokenizer, root = data_settings(config)
