@@ -76,7 +76,9 @@ def test_settings_in_json_are_no_rows(tmp_path):
     rows = {"array.json": ' [{"text": "a"}]', "lines.json": '\n{"text": "a"}\n{"text": "b"}', "bom.json": "\ufeff[1]"}
     settings = {"package.json": json.dumps({"name": "x"}, indent=2), "tsconfig.json": "// a comment\n{}"}
     tree(tmp_path / "code", **rows, **settings, **{"dataset_infos.json": '{"default": {}}', "main.js": "x"})
-    assert names(find(str(tmp_path / "code"), tmp_path)) == ["array.json", "bom.json", "lines.json", "main.js"]
+    assert names(find(str(tmp_path / "code"), tmp_path)) == ["array.json", "bom.json", "main.js"]
+    (tmp_path / "code" / "main.js").unlink()
+    assert names(find(str(tmp_path / "code"), tmp_path)) == ["array.json", "bom.json", "lines.json"]
     assert names(find(str(tmp_path / "code" / "package.json"), tmp_path)) == ["package.json"]
 
 
@@ -200,3 +202,11 @@ def test_what_a_folder_holds_besides_is_told(tmp_path, caplog):
     (tmp_path / "empty.txt").touch()
     assert [file.name for file in find(str(tmp_path), tmp_path / ".root")] == ["a.txt"]
     assert "left out 3 files that are empty or of no kind that is read: b.log, c.png, empty.txt" in caplog.text
+
+
+def test_settings_beside_source_code_are_no_rows(tmp_path):
+    (tmp_path / "package.json").write_text('{"name": "mine", "version": "1.0"}')
+    (tmp_path / "index.js").write_text("let a = 1;")
+    assert [file.name for file in find(str(tmp_path), tmp_path / ".root")] == ["index.js"]
+    (tmp_path / "index.js").unlink()
+    assert [file.name for file in find(str(tmp_path), tmp_path / ".root")] == ["package.json"]

@@ -22,6 +22,7 @@ TEXT_SUFFIXES = (
     *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".cs", ".go", ".java", ".js", ".jsx", ".ts", ".tsx"),
     *(".jl", ".kt", ".lua", ".php", ".pl", ".r", ".rb", ".rs", ".scala", ".swift"),
 )
+PROSE_SUFFIXES = (".txt", ".md", ".rst", ".tex", ".html")
 ROW_KINDS = {
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"},
     **{".parquet": "parquet", ".arrow": "arrow"},
@@ -72,7 +73,7 @@ def find(source: str, root: Path) -> list[DataFile]:
     if path.is_file():
         base, paths = path.parent, [path]
     elif path.is_dir():
-        base, paths = path, _saved(path) or _without_card(sorted(_visible(path)))
+        base, paths = path, _saved(path) or _of_its_own_kind(sorted(_visible(path)))
     else:
         fixed = list(takewhile(lambda part: not set(part) & set("*?["), path.parts))
         base, pattern = Path(*fixed), "/".join(path.parts[len(fixed) :])
@@ -108,10 +109,19 @@ def _is_hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _without_card(paths: list[Path]) -> list[Path]:
-    """Beside rows, README.md is the card of a data set of the hub, and no document."""
+def _of_its_own_kind(paths: list[Path]) -> list[Path]:
+    """Beside rows, README.md is the card of a data set of the hub, and no document. Beside source code, an
+    object in .json is settings, and no rows.
+    """
+    if any(_ending(path) not in (*PROSE_SUFFIXES, *ROW_KINDS) for path in paths):
+        paths = [path for path in paths if not (path.suffix.lower() == ".json" and _begins_object(path))]
     has_rows = any(ROW_KINDS.get(_ending(path)) for path in paths)
     return [path for path in paths if not (has_rows and path.name == "README.md")]
+
+
+def _begins_object(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
 
 
 def hashed(base: Path, paths: Iterable[Path], root: Path) -> list[DataFile]:
