@@ -23,7 +23,7 @@ LLMC: dict[tuple[int, int], str] = {(20240520, 1): "uint16", (20240801, 7): "uin
 LLMC_EVALUATION = 20240522  # multiple-choice questions, which are no stream of tokens
 SAMPLE_TOKENS = 1_000_000
 PRINTABLE = frozenset((*range(32, 127), *b"\t\n\r"))
-CODES = {"uint16": 1, "uint32": 2}  # shards.Header.dtype_code
+CODES = {dtype.name: code for code, dtype in shards.DTYPES.items()}  # by what the user calls them
 
 
 class ForeignShard(Shard):

@@ -26,7 +26,7 @@ HEADER_BYTES = 256
 # magic, version, dtype, vocabulary, tokens, documents, fingerprint, payload hash, flags
 _LAYOUT = struct.Struct("<8sIIQQQ32s32sI")
 _HAS_MASK = 1  # the only flag
-_DTYPES: dict[int, np.dtype] = {1: np.dtype("<u2"), 2: np.dtype("<u4")}
+DTYPES: dict[int, np.dtype] = {1: np.dtype("<u2"), 2: np.dtype("<u4")}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Header:
 
     @property
     def dtype(self) -> np.dtype:
-        return _DTYPES[self.dtype_code]
+        return DTYPES[self.dtype_code]
 
     @property
     def starts_at(self) -> int:
@@ -144,7 +144,7 @@ class ShardWriter:
             )
         assert (supervised is not None) == bool(self._mask) or self.n_tokens == 0
         self._starts.frombytes((starts.astype(np.uint64) + np.uint64(self.n_tokens)).tobytes())
-        self._write(ids.astype(_DTYPES[self.dtype_code], copy=False))
+        self._write(ids.astype(DTYPES[self.dtype_code], copy=False))
         self.n_tokens += len(ids)
         if supervised is not None:
             bits = np.concatenate([self._bits, supervised])
@@ -158,7 +158,7 @@ class ShardWriter:
         self._file.write(content)
 
     def finish(self) -> None:
-        n_bytes = self.n_tokens * _DTYPES[self.dtype_code].itemsize
+        n_bytes = self.n_tokens * DTYPES[self.dtype_code].itemsize
         self._write(bytes(_padded(n_bytes) - n_bytes))
         self._write(np.array(self._starts, dtype="<u8"))
         for packed in (*self._mask, np.packbits(self._bits)):
@@ -203,8 +203,8 @@ def open_shard(path: Path | str) -> Shard:
     if version != VERSION:
         raise ValueError(f"{path}: format version {version}, this nanolit reads {VERSION}; prepare the data again")
     header = Header.unpack(raw)
-    if header.dtype_code not in _DTYPES:
-        raise ValueError(f"{path}: dtype code {header.dtype_code}, known are {list(_DTYPES)}; prepare the data again")
+    if header.dtype_code not in DTYPES:
+        raise ValueError(f"{path}: dtype code {header.dtype_code}, known are {list(DTYPES)}; prepare the data again")
     if size != header.file_bytes:
         state = "truncated" if size < header.file_bytes else "longer than its header says"
         raise ValueError(
@@ -219,7 +219,7 @@ def open_shard(path: Path | str) -> Shard:
 
 def dtype_code(vocab_size: int) -> int:
     """The narrowest token type that holds every id of the vocabulary."""
-    for code, dtype in _DTYPES.items():
+    for code, dtype in DTYPES.items():
         if vocab_size <= 1 << (8 * dtype.itemsize):
             return code
     raise ValueError(f"a vocabulary of {vocab_size} ids is too large for a shard; at most {1 << 32} fit")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanolit.tokenizers.messages import as_pair
 from nanolit.data.sources.conversations import Example, key, n_bytes, parse, texts
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.chat import render_example
@@ -32,7 +33,7 @@ def test_every_format_gives_the_same_example():
     examples = [parse(row, WHERE) for row in rows]
     assert set(map(json.dumps, (example.messages for example in examples))) == {json.dumps([U, A])}
     assert len({key(example) for example in examples}) == 1
-    assert all(example.is_pair for example in examples)
+    assert all(as_pair(example.messages) for example in examples)
 
 
 def test_what_stands_beside_the_question_stands_below_it():
@@ -52,7 +53,7 @@ def test_a_conversation_with_all_there_is():
     ]
     row = [{"role": "system", "content": "S"}, U, {"role": "assistant", "content": parts}, U, A]
     example = parse(row, WHERE)
-    assert not example.is_pair
+    assert not as_pair(example.messages)
     plain = [{"type": "text", "text": "I calculate: "}, parts[2], parts[3], parts[5], parts[6]]
     assert example.messages[2]["content"] == plain
     assert example.messages[0]["role"] == "system"
@@ -209,7 +210,7 @@ def test_real_instructions(root):
     for number, line in enumerate(lines, start=1):
         row = json.loads(line)
         example = parse(row, f"{path}:{number}")
-        assert isinstance(example, Example) and example.is_pair
+        assert isinstance(example, Example) and as_pair(example.messages)
         rendered = render_example(example.messages, tokenizer)
         answer = rendered.ids[rendered.supervised]
         assert tokenizer.decode(answer.tolist()) == row["response"] + "<|endoftext|>"

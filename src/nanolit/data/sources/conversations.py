@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanolit.tokenizers.messages import Message, as_pair, check, fields, merge_system, named, text, texts_of
+from nanolit.tokenizers.messages import Message, check, fields, merge_system, named, text, texts_of
 
 # Question, what may stand below it, answer.
 PAIRS = (
@@ -37,11 +37,6 @@ class Example:
     """A conversation that passed `messages.check` and ends with an answer."""
 
     messages: tuple[Message, ...]
-
-    @property
-    def is_pair(self) -> bool:
-        """One text and one text in answer: what a tokenizer without chat tokens can be taught too."""
-        return as_pair(self.messages) is not None
 
 
 def parse(row: Any, where: object, ignore: Collection[str] = ()) -> Example:

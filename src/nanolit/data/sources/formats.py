@@ -17,7 +17,6 @@ from nanolit.data.sources.files import DataFile, Span
 from nanolit.data.sources.plain_text import CHUNK_BYTES, chunks, cut, decoded, in_parts, is_utf8, lines, lines_before
 
 TABLES = ("parquet", "arrow")
-BATCH_BYTES = 4 << 20  # what is made into Python objects at a time
 MAX_FIELD_CHARS = 1 << 30  # of CSV, whose own limit of 131072 is less than a book
 BLANK = re.compile(r"[ \t\r\n]*")
 
@@ -311,7 +310,7 @@ def _csv_records(span: Span, texts: Iterator[str]) -> Iterator[tuple[int, list[s
 def _table_rows(span: Span, columns: Sequence[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 1
     for batch in tables.batches(span, columns):
-        step = tables.n_rows_of(BATCH_BYTES, batch.nbytes, batch.num_rows)
+        step = tables.n_rows_of(tables.BATCH_BYTES, batch.nbytes, batch.num_rows)
         for start in range(0, batch.num_rows, step):
             part = batch.slice(start, step)
             try:

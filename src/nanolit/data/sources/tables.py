@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from nanolit.data.sources.files import DataFile, Span
 from nanolit.data.sources.plain_text import CHUNK_BYTES, chunks, readable
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 4 << 20  # what is decoded, and what is made into Python objects, at a time
 BATCH_ROWS = 1024
 ARROW_FILE = b"ARROW1\0\0"  # begins the file format, after which the stream format follows
 
