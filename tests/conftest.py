@@ -1,6 +1,8 @@
 """What all tests share: no network, one thread, and where real data lies if it is there."""
 
 import os
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,149 @@ def small_run(village_root) -> list[str]:
         *("callbacks.evaluate.every_steps=2", "callbacks.checkpoint.every_steps=2", "callbacks.metrics.every_steps=1"),
         *("callbacks.samples.every_steps=4", "callbacks.samples.max_new_tokens=6"),
     ]
+
+
+def _part(kind: str, text: str) -> dict[str, str]:
+    return {"type": kind, "text": text}
+
+
+_CHATS: list[tuple[str, Any]] = [
+    ("Hello", "Hello! How can I help you?"),
+    ("Who are you?", "I am a small model, and I know only a few things."),
+    (
+        "How do I bake bread?",
+        'Do this:\n\n1. Mix **flour** and water.\n2. Wait.\n3. Bake it.\n\n```python\nbread = bake(flour, "water")\n'
+        "print(bread)\n```\n\nThat is all.",
+    ),
+    (
+        "What is 6*7?",
+        [
+            _part("text", "I calculate. "),
+            _part("python", "6*7"),
+            _part("python_output", "42"),
+            _part("text", "It is 42."),
+        ],
+    ),
+    (
+        "How many r are in strawberry?",
+        [_part("python", '"strawberry".count("r")'), _part("python_output", "3"), _part("text", "There are 3.")],
+    ),
+    ("Say something nice", "Voilà, un café: é, 日本, 😀! Und schöne Grüße."),
+    (
+        "Tell me a story",
+        "The miller wakes before the sun. She lights the lamp and walks to the river. She opens the gate, and the "
+        "water comes, slowly at first, then all at once. The stones begin to turn. All day the flour falls, white and "
+        "warm. In the evening she counts the sacks, and goes home with flour in her hair.",
+    ),
+    ("And then?", "Then she sleeps."),
+]
+
+
+@pytest.fixture(scope="session")
+def chats() -> list[tuple[str, Any]]:
+    """What `chat_model` knows by heart: a question, and the content of the answer. An answer depends on the last
+    question alone, whatever was said before; the system may have said "Be brief." The story has 125 tokens.
+    """
+    return _CHATS
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory) -> Path:
+    """A model directory that chats: `chats` by heart, 256 tokens, made in ten seconds once for all processes."""
+    return _made_once(tmp_path_factory, "chat_model", _learn_chats)
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory) -> Path:
+    """A model directory that knows nothing, of bytes, without chat tokens; 64 tokens long."""
+    return _made_once(tmp_path_factory, "base_model", _random_model)
+
+
+def _made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    from filelock import FileLock
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each process has its own folder in one of all
+        root = root.parent
+    with FileLock(root / f"{name}.lock"):
+        if not (root / name).exists():
+            make(root / name)
+    return root / name
+
+
+def _save(folder: Path, model, tokenizer) -> None:
+    from nanolit.inference.model_folder import write_folder
+    from nanolit.models.directory import save_model
+    from nanolit.runtime.files import atomic_folder
+
+    with atomic_folder(folder) as made:
+        n_rows = model.config.padded_vocab
+        write_folder(made, lambda extra: save_model(made, model, extra), n_rows, tokenizer, about={})
+
+
+def _nanochat(**fields):
+    import torch
+
+    from nanolit.models.config import GPTConfig
+    from nanolit.models.gpt import GPT
+
+    parts = {"mlp": "relu2", "norm": "rmsnorm_noweight", "embed_norm": True, "qk_norm": True, "bias": False}
+    torch.manual_seed(0)
+    return GPT(GPTConfig(position="rope", rope_base=1000.0, tie_embeddings=False, **parts, **fields))
+
+
+def _random_model(folder: Path) -> None:
+    from nanolit.tokenizers.byte import ByteTokenizer
+
+    tokenizer = ByteTokenizer()
+    _save(folder, _nanochat(vocab_size=tokenizer.vocab_size, block_size=64, n_layer=2, n_head=2, n_embd=32), tokenizer)
+
+
+def _learn_chats(folder: Path) -> None:
+    """Conversations of random turns, so that no answer is learnt by its place."""
+    import torch
+
+    from nanolit.tokenizers.bpe import train_bpe
+    from nanolit.tokenizers.chat import render
+    from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
+
+    turns = [[{"role": "user", "content": question}, {"role": "assistant", "content": a}] for question, a in _CHATS]
+    texts = [text for turn in turns for text in (turn[0]["content"], str(turn[1]["content"]))]
+    tokenizer = train_bpe(texts * 2, 420, specials=CHAT_SPECIALS)
+    rng = random.Random(0)
+
+    def conversation():
+        messages = [{"role": "system", "content": "Be brief."}] * rng.choice([0, 0, 1])
+        messages = messages + rng.choice(turns)
+        rendered = render(messages, tokenizer)
+        while rng.random() < 0.7:
+            messages = messages + rng.choice(turns)
+            longer = render(messages, tokenizer)
+            if len(longer.ids) > 256:
+                break
+            rendered = longer
+        return rendered
+
+    model = _nanochat(
+        vocab_size=tokenizer.vocab_size, block_size=256, n_layer=2, n_head=4, n_embd=96, zero_init_projections=True
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
+    n_steps = 100
+    for step in range(n_steps):
+        optimizer.param_groups[0]["lr"] = 0.01 * min(1, (step + 1) / 20, (n_steps - step) / 40)
+        rows = [conversation() for _ in range(8)]
+        ids = torch.zeros(8, 256, dtype=torch.long)
+        targets = torch.full((8, 256), -1)
+        for row, rendered in enumerate(rows):
+            n = len(rendered.ids)
+            ids[row, :n] = torch.from_numpy(rendered.ids)
+            learnt = torch.from_numpy(rendered.supervised[1:])
+            targets[row, : n - 1] = ids[row, 1:n].where(learnt, torch.tensor(-1))
+        longest = max(len(rendered.ids) for rendered in rows)
+        loss = model(ids[:, :longest], targets[:, :longest]).sum() / (targets >= 0).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    assert loss.item() < 0.01, f"the chats were not learnt: loss {loss.item():.3f}"
+    _save(folder, model, tokenizer)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanolit.inference.generate import context_start, generate, generate_ids, stream
+from nanolit.inference.engine import context_start
+from nanolit.inference.generate import generate, generate_ids, stream
 from nanolit.inference.params import SamplingParams
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import GPT
@@ -43,6 +44,16 @@ def columns(model, params, rows=(0,), **options) -> list[list[int | None]]:
     return [list(row) for row in zip(*generate_ids(model, PROMPT, params, rows=rows, **options), strict=True)]
 
 
+@torch.no_grad()
+def recomputed(model: GPT, prompt: list[int], n: int) -> list[int]:
+    """The likeliest tokens, everything computed anew for each."""
+    ids = list(prompt)
+    for _ in range(n):
+        window = torch.tensor([ids[context_start(len(ids), model.config.block_size) :]])
+        ids.append(model.eval()(window)[0, -1].argmax().item())
+    return ids[len(prompt) :]
+
+
 @given(st.integers(1, 1000), st.integers(1, 64))
 def test_the_window_is_never_too_long_nor_needlessly_short(n_tokens, block_size):
     start = context_start(n_tokens, block_size)
@@ -56,32 +67,26 @@ def test_the_window_is_never_too_long_nor_needlessly_short(n_tokens, block_size)
 @pytest.mark.parametrize("fields", [{}, MODERN], ids=["gpt2", "modern"])
 def test_greedy_equals_recomputing_everything_beyond_the_block_size(fields):
     model = build(**fields)
-    ids = list(PROMPT)
-    with torch.no_grad():
-        for _ in range(60):
-            window = torch.tensor([ids[context_start(len(ids), 16) :]])
-            ids.append(model.eval()(window)[0, -1].argmax().item())
+    ids = recomputed(model, PROMPT, 60)
     assert len(set(ids)) > 4
-    for use_cache in (True, False):
-        assert columns(model, GREEDY, use_cache=use_cache) == [ids[len(PROMPT) :]]
+    assert columns(model, GREEDY) == [ids]
 
 
 def test_a_prompt_longer_than_the_block_is_cut_like_any_text():
     model = build()
     long = SamplingParams(max_new_tokens=25, temperature=0)
     first = [token for (token,) in generate_ids(model, PROMPT * 5, long)]
-    assert first == [token for (token,) in generate_ids(model, PROMPT * 5, long, use_cache=False)]
+    assert first == recomputed(model, PROMPT * 5, 25)
 
 
-@pytest.mark.parametrize("use_cache", [True, False])
-def test_a_sample_depends_on_its_seed_and_number_alone(use_cache):
+def test_a_sample_depends_on_its_seed_and_number_alone():
     model, params = build(), SamplingParams(max_new_tokens=40, seed=5, temperature=1.5)
-    many = columns(model, params, range(5), use_cache=use_cache)
-    assert many == columns(model, params, range(5), use_cache=use_cache)
-    assert many[:2] == columns(model, params, range(2), use_cache=use_cache)
-    assert many[3:] == columns(model, params, [3, 4], use_cache=use_cache)
+    many = columns(model, params, range(5))
+    assert many == columns(model, params, range(5))
+    assert many[:2] == columns(model, params, range(2))
+    assert many[3:] == columns(model, params, [3, 4])
     assert len({row[0] for row in many}) > 1, "rows part from the first token on"
-    assert many != columns(model, dataclasses.replace(params, seed=6), range(5), use_cache=use_cache)
+    assert many != columns(model, dataclasses.replace(params, seed=6), range(5))
 
 
 def test_a_row_ends_at_a_stop_id_and_the_others_go_on():
@@ -137,7 +142,6 @@ def test_streamed_text_equals_the_finished_one(writer):
     for row, text in enumerate(texts):
         pieces = list(stream(writer, ByteTokenizer(), "Ahoy", params, row=row))
         assert "".join(pieces) == text
-    assert texts == generate(writer, ByteTokenizer(), "Ahoy", params, n_samples=3, use_cache=False)
 
 
 def test_an_empty_text_begins_a_document_where_the_tokenizer_can(writer):

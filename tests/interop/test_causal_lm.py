@@ -81,20 +81,17 @@ def test_logits_all_at_once_the_last_only_and_piece_by_piece(network):
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_text_is_theirs_with_and_without_the_cache(network):
+def test_text_is_theirs_and_what_computing_anew_gives(network, written_anew):
     """Their own `generate`, greedily; ours as well where the window has to move, which theirs cannot do."""
     prompt, greedy = ids(6, rows=1), SamplingParams(max_new_tokens=18, temperature=0)
     expected = network.model.generate(
         prompt, max_new_tokens=18, do_sample=False, eos_token_id=None, pad_token_id=0, attention_mask=prompt * 0 + 1
     )[0, 6:]
-    for use_cache in (True, False):
-        ours = [token for (token,) in generate_ids(network, prompt[0].tolist(), greedy, use_cache=use_cache)]
-        assert ours == expected.tolist()
+    assert [token for (token,) in generate_ids(network, prompt[0].tolist(), greedy)] == expected.tolist()
     sampled = SamplingParams(max_new_tokens=30, temperature=1.0, seed=1)
-    rows = [
-        list(generate_ids(network, prompt[0].tolist(), sampled, rows=range(3), use_cache=use)) for use in (True, False)
-    ]
-    assert rows[0] == rows[1] and len({row[0] for row in zip(*rows[0], strict=True)}) > 1
+    rows = [list(row) for row in zip(*generate_ids(network, prompt[0].tolist(), sampled, rows=range(3)), strict=True)]
+    assert rows == written_anew(network, prompt[0].tolist(), sampled, range(3))
+    assert len({row[0] for row in rows}) > 1
 
 
 def test_too_many_tokens(network):

@@ -1,41 +1,20 @@
-"""From a prompt to more tokens. `prefill` and `decode` are one call of the model each; the cache is theirs to fill.
+"""One prompt, some samples, all at once: the engine for a notebook, a script, the samples of a run. Many requests that
+come and go are worker.py's.
 
-The model sees at most `block_size` tokens, a longer text through a window that moves in chunks, because every move
-makes the cache worthless. With or without a cache the model sees the same tokens, so both give the same text.
-
-B rows (samples of one prompt)   S tokens so far   V vocabulary
+A text longer than the model sees goes through a window that moves in chunks, because every move makes the cache
+worthless.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 
-import torch
-from torch import Tensor
-
+from nanolit.inference.engine import Engine, EngineSettings
 from nanolit.inference.params import SamplingParams
-from nanolit.inference.sample import row_generators, sample
+from nanolit.inference.request import Request
 from nanolit.inference.text import TextStream
-from nanolit.models.network import Cache, Network
+from nanolit.models.network import Network
 from nanolit.tokenizers.protocol import Tokenizer
 
 
-def context_start(n_tokens: int, block_size: int) -> int:
-    """Index of the first of `n_tokens` that the model still sees; the window moves by a quarter of its length."""
-    chunk = max(1, block_size // 4)
-    return -(-max(0, n_tokens - block_size) // chunk) * chunk
-
-
-def prefill(model: Network, ids: Tensor, cache: Cache | None = None) -> Tensor:
-    """Logits (B,V) of the token that follows `ids` (B,S); the cache, if given, takes the ids in."""
-    # Not model(...): a compiled model would be compiled anew for each length of text.
-    return model.forward(ids, cache=cache, last_only=True)[:, -1]
-
-
-def decode(model: Network, ids: Tensor, cache: Cache) -> Tensor:
-    """Logits (B,V) of the token after `ids` (B,), the one new token of each row."""
-    return prefill(model, ids[:, None], cache)
-
-
-@torch.no_grad()
 def generate_ids(
     model: Network,
     prompt_ids: Sequence[int],
@@ -43,7 +22,6 @@ def generate_ids(
     stop_ids: Collection[int] = (),
     rows: Sequence[int] = (0,),
     n_ids: int | None = None,
-    use_cache: bool = True,
 ) -> Iterator[list[int | None]]:
     """Yields the next token of every row, step by step; None once a row has ended (its stop id is not shown).
 
@@ -57,84 +35,40 @@ def generate_ids(
     was_training = model.training
     model.eval()  # no dropout
     try:
-        yield from _steps(model, prompt_ids, params, stop_ids, rows, n_ids, use_cache)
+        yield from _columns(model, Request(prompt_ids, params, rows, frozenset(stop_ids), when_full="slide"), n_ids)
     finally:
         model.train(was_training)
 
 
-def _steps(
-    model: Network,
-    prompt_ids: Sequence[int],
-    params: SamplingParams,
-    stop_ids: Collection[int],
-    rows: Sequence[int],
-    n_ids: int | None,
-    use_cache: bool,
-) -> Iterator[list[int | None]]:
-    generators = row_generators(params, rows)
-    window = _Window(model, prompt_ids, len(rows), params.max_new_tokens, use_cache)
-    ended = [False] * len(rows)
-    logits = window.logits()  # (B, V)
-    for step in range(params.max_new_tokens):
-        new = sample(logits[:, :n_ids], params, generators, window.ids)  # (B,)
-        chosen = new.tolist()
-        ended = [done or token in stop_ids for done, token in zip(ended, chosen, strict=True)]
-        yield [None if done else token for done, token in zip(ended, chosen, strict=True)]
-        if all(ended) or step == params.max_new_tokens - 1:
-            return
-        logits = window.append(new)
-
-
-class _Window:
-    """The tokens so far and the part of them that the model sees, cached or not."""
-
-    def __init__(self, model: Network, prompt_ids: Sequence[int], n_rows: int, n_new: int, use_cache: bool) -> None:
-        self.model, self.n_rows = model, n_rows
-        device = next(model.parameters()).device
-        self.ids = torch.tensor([list(prompt_ids)], device=device).repeat(n_rows, 1)  # (B, S)
-        self.capacity = min(len(prompt_ids) + n_new, model.config.block_size)
-        self.cache: Cache | None = None
-        self.start, self.use_cache = 0, use_cache
-
-    def logits(self) -> Tensor:
-        """Of the token after the prompt, which is computed once for all rows."""
-        return self._refill(self.ids[:1])
-
-    def append(self, new: Tensor) -> Tensor:
-        """Takes one more token (B,) of each row in; logits (B,V) of what follows."""
-        self.ids = torch.cat((self.ids, new[:, None]), dim=1)
-        n_tokens = self.ids.size(1)
-        if self.cache is not None and context_start(n_tokens, self.model.config.block_size) == self.start:
-            return decode(self.model, new, self.cache)
-        return self._refill(self.ids)
-
-    def _refill(self, ids: Tensor) -> Tensor:
-        """Looks at the window anew, with one row for all or a row for each."""
-        self.start = context_start(ids.size(1), self.model.config.block_size)
-        cache: Cache | None = self.model.new_cache(len(ids), self.capacity) if self.use_cache else None
-        logits = prefill(self.model, ids[:, self.start :], cache)
-        if len(ids) == 1 and self.n_rows > 1:
-            cache = None if cache is None else cache.repeat(self.n_rows)
-            logits = logits.repeat(self.n_rows, 1)
-        self.cache = cache
-        return logits
+def _columns(model: Network, request: Request, n_ids: int | None) -> Iterator[list[int | None]]:
+    max_len = min(len(request.prompt) + request.params.max_new_tokens, model.config.block_size)
+    settings = EngineSettings(n_slots=len(request.rows), max_len=max_len, reuse_prefixes=False)
+    engine = Engine(model, settings, n_ids)
+    rows = engine.submit(request)
+    drawn: list[list[int]] = [[] for _ in rows]  # rows may run ahead of each other
+    places = {id(row): i for i, row in enumerate(rows)}
+    at = 0
+    while True:
+        while all(len(tokens) > at or row.finish for row, tokens in zip(rows, drawn, strict=True)):
+            column = [tokens[at] if len(tokens) > at else None for tokens in drawn]
+            if all(token is None for token in column):
+                return
+            yield [None if token in request.stop_ids else token for token in column]
+            at += 1
+        for event in engine.step():
+            drawn[places[id(event.row)]].append(event.token)
 
 
 # Text
 
 
 def generate(
-    model: Network,
-    tokenizer: Tokenizer,
-    prompt: str,
-    params: SamplingParams,
-    n_samples: int = 1,
-    use_cache: bool = True,
+    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, n_samples: int = 1
 ) -> list[str]:
     """`n_samples` continuations of `prompt`, without it; they end at the end-of-text token if the tokenizer has one."""
     texts = [TextStream(tokenizer, params.stop) for _ in range(n_samples)]
     written = [""] * n_samples
-    for tokens in _generate_text_ids(model, tokenizer, prompt, params, range(n_samples), use_cache):
+    for tokens in _generate_text_ids(model, tokenizer, prompt, params, range(n_samples)):
         for row, token in enumerate(tokens):
             if token is not None:
                 written[row] += texts[row].push(token)
@@ -143,12 +77,10 @@ def generate(
     return [text + stream.close() for text, stream in zip(written, texts, strict=True)]
 
 
-def stream(
-    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, row: int = 0, use_cache: bool = True
-) -> Iterator[str]:
+def stream(model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, row: int = 0) -> Iterator[str]:
     """One continuation, piece by piece as it is written; the same as `generate(...)[row]` with the same seed."""
     text = TextStream(tokenizer, params.stop)
-    for (token,) in _generate_text_ids(model, tokenizer, prompt, params, [row], use_cache):
+    for (token,) in _generate_text_ids(model, tokenizer, prompt, params, [row]):
         if token is not None:
             yield text.push(token)
         if text.ended:
@@ -157,15 +89,18 @@ def stream(
 
 
 def _generate_text_ids(
-    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, rows: Sequence[int], use_cache: bool
+    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, rows: Sequence[int]
 ) -> Iterator[list[int | None]]:
     end = tokenizer.eot_id
-    prompt_ids = ([] if tokenizer.bos_id is None else [tokenizer.bos_id]) + tokenizer.encode(prompt)
-    if not prompt_ids:
-        if end is None:
-            raise ValueError(
-                "prompt: got an empty one, and this tokenizer has no end-of-text to begin after; give some text"
-            )
-        prompt_ids = [end]  # the beginning of a document is what follows the end of another
     stop_ids = () if end is None else (end,)
-    return generate_ids(model, prompt_ids, params, stop_ids, rows, tokenizer.vocab_size, use_cache)
+    return generate_ids(model, text_prompt(tokenizer, prompt), params, stop_ids, rows, tokenizer.vocab_size)
+
+
+def text_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The ids after which `prompt` goes on; an empty one is the beginning of a document."""
+    ids = ([] if tokenizer.bos_id is None else [tokenizer.bos_id]) + tokenizer.encode(prompt)
+    if not ids and tokenizer.eot_id is None:
+        raise ValueError(
+            "prompt: got an empty one, and this tokenizer has no end-of-text to begin after; give some text"
+        )
+    return ids or [tokenizer.eot_id]  # type: ignore[list-item]  # what begins is what follows the end of another

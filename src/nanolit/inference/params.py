@@ -15,6 +15,8 @@ class SamplingParams:
     top_p: float | None = None  # only the likeliest that together reach probability p (arXiv 1904.09751)
     min_p: float | None = None  # only those with at least min_p times the probability of the likeliest
     repetition_penalty: float = 1.0  # above 1: tokens seen before are less likely (arXiv 1909.05858)
+    presence_penalty: float = 0.0  # what the logit of a token that was written before loses, once
+    frequency_penalty: float = 0.0  # and each time that it was written; both as OpenAI's
     seed: int | None = None  # None: another one each time
     stop: tuple[str, ...] = ()  # the text ends before the first of these
 
@@ -31,5 +33,8 @@ class SamplingParams:
             raise ValueError(f"min_p: got {self.min_p}, must be from 0 to 1, or null for all tokens")
         if not 0 < self.repetition_penalty < float("inf"):
             raise ValueError(f"repetition_penalty: got {self.repetition_penalty}, must be positive (1 changes nothing)")
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not -2 <= getattr(self, name) <= 2:
+                raise ValueError(f"{name}: got {getattr(self, name)}, must be from -2 to 2 (0 changes nothing)")
         if "" in self.stop:
             raise ValueError("stop: got an empty string, which ends every text at once; remove it")

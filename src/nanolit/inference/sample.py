@@ -6,7 +6,7 @@ B rows   V vocabulary   S tokens so far
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,15 +24,16 @@ def row_generators(params: SamplingParams, rows: Sequence[int]) -> list[torch.Ge
     return [torch.Generator().manual_seed(derive(seed, "row", row)) for row in rows]
 
 
-def sample(
-    logits: Tensor, params: SamplingParams, generators: Sequence[torch.Generator], history: Tensor | None = None
-) -> Tensor:
-    """One token id (B,) for each row of logits (B,V); `history` (B,S) is what the repetition penalty looks at."""
-    logits = logits.float()
-    if params.repetition_penalty != 1.0 and history is not None:
-        logits = penalize_repetition(logits, history, params.repetition_penalty)
+def sample(logits: Tensor, params: SamplingParams, generators: Sequence[torch.Generator]) -> Tensor:
+    """One token id (B,) for each row of logits (B,V), from which penalties have been taken already (`penalized`)."""
     if params.temperature == 0:
         return logits.argmax(dim=-1)
+    return draw(filtered(logits, params).softmax(dim=-1), generators)
+
+
+def filtered(logits: Tensor, params: SamplingParams) -> Tensor:
+    """Logits of the distribution that is drawn from at a temperature above 0; -inf where nothing is ever drawn."""
+    logits = logits.float()
     # Scaled from the top, so that a tiny temperature gives -inf and never NaN.
     logits = (logits - logits.amax(dim=-1, keepdim=True)) / params.temperature
     if params.top_k is not None:
@@ -41,13 +42,55 @@ def sample(
         logits = keep_top_p(logits, params.top_p)
     if params.min_p is not None:
         logits = keep_min_p(logits, params.min_p)
-    return draw(logits.softmax(dim=-1), generators)
+    return logits
+
+
+def log_probabilities(logits: Tensor, params: SamplingParams) -> Tensor:
+    """Of the distribution that `sample` draws from (B,V); at temperature 0 the likeliest token has all of it."""
+    if params.temperature > 0:
+        return filtered(logits, params).log_softmax(dim=-1)
+    likeliest = logits.argmax(dim=-1, keepdim=True)
+    return torch.full_like(logits, float("-inf"), dtype=torch.float32).scatter(1, likeliest, 0.0)
+
+
+# What moves single tokens
+
+
+def has_penalties(params: SamplingParams) -> bool:
+    return params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
+
+
+def penalized(
+    logits: Tensor,
+    params: SamplingParams,
+    prompt: Collection[int],
+    counts: Mapping[int, int],
+    bias: Mapping[int, float] | None = None,
+) -> Tensor:
+    """Logits (V,) of one row; `counts`: how often it has written each token. The repetition penalty looks at the prompt
+    too, as in its paper, the other two do not, as in OpenAI's and vLLM's.
+    """
+    logits = logits.float()
+    if params.repetition_penalty != 1 and (prompt or counts):
+        seen = torch.tensor(sorted({*prompt, *counts}), device=logits.device)[None]
+        logits = penalize_repetition(logits[None], seen, params.repetition_penalty)[0]
+    if counts and (params.presence_penalty or params.frequency_penalty):
+        times = torch.tensor(list(counts.values()), device=logits.device)
+        written = torch.tensor(list(counts), device=logits.device)
+        logits = logits.index_add(0, written, -(params.presence_penalty + params.frequency_penalty * times))
+    if bias:
+        added = torch.tensor(list(bias.values()), dtype=torch.float32, device=logits.device)
+        logits = logits.index_add(0, torch.tensor(list(bias), device=logits.device), added)
+    return logits
 
 
 def penalize_repetition(logits: Tensor, history: Tensor, penalty: float) -> Tensor:
     """Logits of tokens in `history` move away from being chosen: positive ones divided, negative ones multiplied."""
     seen = logits.gather(1, history)  # (B, S)
     return logits.scatter(1, history, torch.where(seen > 0, seen / penalty, seen * penalty))
+
+
+# Filters
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:

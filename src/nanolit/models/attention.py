@@ -43,6 +43,7 @@ def visible(
     window: int | None = None,
     documents: Tensor | None = None,
     *,
+    at: Tensor | None = None,
     backend: Backend = "auto",
     dropout_p: float = 0.0,
     has_cache: bool = False,
@@ -50,12 +51,15 @@ def visible(
     """The causal rule for T queries that are the last of S positions, and what narrows it.
 
     window: a query sees that many keys, itself included. documents (B,T): a query sees keys of equal number only, which
-    needs the whole text, S = T. `dropout_p` and `has_cache` are there for the choice of "auto".
+    needs the whole text, S = T. at (B,T): the queries stand there, each row's at its own place, and not at the end;
+    only sdpa and naive know that. `dropout_p` and `has_cache` are there for the choice of "auto".
     """
     assert 1 <= T <= S and (window is None or window >= 1), f"T={T}, S={S}, window={window}"
     if documents is not None and T < S:
         raise ValueError("documents: attention within documents needs the whole text; give no cache")
     window = None if window is None or window >= S else window
+    if at is not None:
+        return Mask("naive" if backend == "naive" else "sdpa", allowed=_allowed_at(at, S, window))
     is_plain = window is None and documents is None
     backend = choose_backend(backend, device, is_plain, dropout_p, has_cache or T < S)
     if backend == "flash":
@@ -192,6 +196,12 @@ def _allowed(T: int, S: int, device: torch.device, window: int | None, documents
     if documents is not None:
         allowed = allowed & (documents[:, None, :, None] == documents[:, None, None, :])  # (B, 1, T, S)
     return allowed
+
+
+def _allowed_at(at: Tensor, S: int, window: int | None) -> Tensor:
+    keys, at = torch.arange(S, device=at.device), at[:, None, :, None]  # (S), (B, 1, T, 1)
+    allowed = keys <= at  # (B, 1, T, S)
+    return allowed if window is None else allowed & (keys > at - window)
 
 
 def _block_mask(T: int, device: torch.device, window: int | None, documents: Tensor | None) -> BlockMask:

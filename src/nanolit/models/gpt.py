@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nanolit.models.attention import Mask, attend, visible
 from nanolit.models.config import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, GPTConfig
 from nanolit.models.init import init_weights
-from nanolit.models.kv_cache import KVCache
+from nanolit.models.kv_cache import KVCache, SlotCache, SlotRows
 
 IGNORE = -1  # a target that is not to be predicted
 
@@ -41,7 +41,8 @@ class Norm(nn.Module):
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary positions: turn each pair (x[d], x[d + D/2]) by its position's angle; x (B,T,heads,D), rope (2,T,1,D)."""
+    """Rotary positions: turn each pair (x[d], x[d + D/2]) by its position's angle; x (B,T,heads,D), rope (2,T,1,D), or
+    (2,B,T,1,D) for rows that stand at different positions."""
     cos, sin = rope
     return torch.addcmul(x * cos, x.roll(x.size(-1) // 2, dims=-1), sin)
 
@@ -53,9 +54,9 @@ class Context(NamedTuple):
     """What all blocks of one pass share."""
 
     ids: Tensor  # (B, T)
-    rope: Tensor | None  # (2, T, 1, D)
+    rope: Tensor | None  # (2, T, 1, D), or (2, B, T, 1, D)
     masks: Mapping[int | None, Mask | None]  # by window
-    cache: KVCache | None
+    cache: KVCache | SlotRows | None
     values: nn.ModuleDict  # by layer: tables of the value embeddings
 
 
@@ -172,7 +173,7 @@ class GPT(nn.Module):
         self,
         ids: Tensor,
         targets: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | SlotRows | None = None,
         last_only: bool = False,
         documents: Tensor | None = None,
     ) -> Tensor:
@@ -185,26 +186,31 @@ class GPT(nn.Module):
         x = self.features(ids, cache, documents)  # (B, T, C)
         if targets is not None:
             return nll(self.logits(x), targets)
+        if last_only:
+            x = x[:, -1:] if cache is None else cache.last(x)  # (B, 1, C)
         # Rows that only pad the vocabulary compete in the training softmax, as in nanoGPT, but nobody may draw them.
-        return self.logits(x[:, -1:] if last_only else x)[..., : self.config.vocab_size]
+        return self.logits(x)[..., : self.config.vocab_size]
 
     def score(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """For evaluation, in one pass: negative log-likelihood (B,T), and whether the likeliest token is the target."""
         logits = self.logits(self.features(ids, documents=documents))
         return nll(logits, targets), logits[..., : self.config.vocab_size].argmax(dim=-1) == targets
 
-    def features(self, ids: Tensor, cache: KVCache | None = None, documents: Tensor | None = None) -> Tensor:
+    def features(
+        self, ids: Tensor, cache: KVCache | SlotRows | None = None, documents: Tensor | None = None
+    ) -> Tensor:
         """What the head reads: the residual stream (B,T,C) after all blocks and the final norm."""
         T, config = ids.size(1), self.config
         if config.block_size < T:
             raise ValueError(f"{T} tokens do not fit into block_size={config.block_size}; give the model fewer")
         if documents is not None and cache is not None:
             raise ValueError("documents: a cache goes on with one text; give no cache, or no documents")
-        at = slice(0, T) if cache is None else cache.positions(T)
-        rope = None if self.rope is None else self.rope[:, at]  # (2, T, 1, D)
+        at = slice(0, T) if cache is None else cache.positions(T)  # or an index (B, T)
+        rope = None if self.rope is None else self.rope[:, at]  # (2, T, 1, D), or (2, B, T, 1, D)
         sees = partial(
             visible,
-            *(T, at.stop, ids.device),
+            *(T, T if cache is None else cache.seen(T), ids.device),
+            at=at if isinstance(at, Tensor) else None,
             documents=documents,
             backend=config.attention,
             dropout_p=config.dropout if self.training else 0.0,
@@ -225,11 +231,13 @@ class GPT(nn.Module):
             cache.advance(ids)
         return self.final_norm(x)
 
-    def embed(self, ids: Tensor, at: slice, cache: KVCache | None, documents: Tensor | None = None) -> Tensor:
+    def embed(
+        self, ids: Tensor, at: slice | Tensor, cache: KVCache | SlotRows | None, documents: Tensor | None = None
+    ) -> Tensor:
         goes_on = None if documents is None else continues(documents)  # (B, T)
         x = self.token_embedding(ids)  # (B, T, C)
         if self.position_embedding is not None:
-            positions = self.position_embedding.weight[at]  # (T, C)
+            positions = self.position_embedding.weight[at]  # (T, C), or (B, T, C)
             x = x + (positions if goes_on is None else positions[steps_within(goes_on)])
         if self.bigram_embedding is not None:
             # Before the first token stands id 0. With bigram_rows >= vocab_size^2 each pair has a row of its own.
@@ -244,8 +252,8 @@ class GPT(nn.Module):
         return x
 
     def logits(self, x: Tensor) -> Tensor:
-        weight, bias = (self.token_embedding.weight, None) if self.head is None else (self.head.weight, self.head.bias)
-        logits = F.linear(x, weight, bias).float()  # (B, T, padded vocabulary)
+        # (B, T, padded vocabulary)
+        logits = (F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)).float()
         if self.config.softcap is not None:
             logits = self.config.softcap * torch.tanh(logits / self.config.softcap)
         return logits
@@ -254,12 +262,18 @@ class GPT(nn.Module):
         weight = self.token_embedding.weight
         return KVCache(self.config, batch, max_len, weight.device, weight.dtype)
 
+    def new_slots(self, n_slots: int, max_len: int) -> SlotCache:
+        weight = self.token_embedding.weight
+        return SlotCache(self.config, n_slots, max_len, weight.device, weight.dtype)
 
-def smear(x: Tensor, gate: Tensor, scale: Tensor, cache: KVCache | None, goes_on: Tensor | None = None) -> Tensor:
+
+def smear(
+    x: Tensor, gate: Tensor, scale: Tensor, cache: KVCache | SlotRows | None, goes_on: Tensor | None = None
+) -> Tensor:
     """Each position takes a gated share of the one before it, as it was before any smearing; the first has none."""
     before = torch.zeros_like(x[:, :1]) if cache is None or cache.last_embedding is None else cache.last_embedding
     if cache is not None:
-        cache.last_embedding = x[:, -1:]  # (B, 1, C)
+        cache.remember(x)
     share = scale * torch.sigmoid(x[..., :SMEAR_CHANNELS] @ gate.type_as(x))  # (B, T)
     share = share if goes_on is None else share * goes_on
     return x + share[..., None] * torch.cat((before, x[:, :-1]), dim=1)
