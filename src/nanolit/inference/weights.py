@@ -1,0 +1,106 @@
+"""Weights as inference reads them: laid out for the processor, in bfloat16 or in int8. In place, one way, no training.
+
+A matrix product with few rows waits for its weights. On a CPU oneDNN reads them in blocks that it lays out once, which
+changes results by rounding only; half the bytes are bfloat16, a quarter int8 (each output channel with a scale of its
+own; on a CPU the inputs of each product are rounded to 8 bits too). Foreign networks keep the layers that they have.
+"""
+
+import warnings
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanolit.models.gpt import GPT
+from nanolit.models.network import Network
+
+Weights = Literal["auto", "stored", "float32", "bfloat16", "int8"]
+MIN_MATRIX = 2**14  # elements; below it a product is all overhead
+
+
+def prepare(model: Network, weights: Weights = "auto") -> Network:
+    """`stored`: as they are. `auto`: as they are, laid out for the CPU. The others say in which numbers."""
+    if weights in ("float32", "bfloat16"):
+        model = model.to(getattr(torch, weights))  # type: ignore[attr-defined]
+    if weights == "stored" or not isinstance(model, GPT):
+        if weights == "int8":
+            raise ValueError("weights: got int8, which only models that nanolit computes itself have; use bfloat16")
+        return model
+    is_cpu = model.token_embedding.weight.device.type == "cpu"
+    if weights == "int8" and is_cpu:
+        model = model.float()  # what its kernels give and take
+    kind = Int8Linear if weights == "int8" else PackedLinear if is_cpu and _can_pack(model) else None
+    if kind is not None:
+        _replace(model, kind)
+    return model
+
+
+def _replace(model: GPT, kind: "type[PackedLinear | Int8Linear]") -> None:
+    for module in list(model.blocks.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear and child.weight.numel() >= MIN_MATRIX:
+                setattr(module, name, kind(child.weight, child.bias))
+    head = model.head
+    weight = model.token_embedding.weight if head is None else head.weight  # a tied one is looked up in, too
+    model.head = kind(weight, None if head is None else head.bias)  # type: ignore[assignment]
+
+
+def _can_pack(model: GPT) -> bool:
+    """oneDNN is no part of every PyTorch, and for bfloat16 it wants a processor that has it."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
+        return False
+    dtype = model.token_embedding.weight.dtype
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class PackedLinear(nn.Module):
+    """F.linear over weights that oneDNN has laid out in blocks; a copy, the plain ones may be let go."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.bias = None if bias is None else bias.detach()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+class Int8Linear(nn.Module):
+    """Weights (out, in) as 8-bit integers times a scale for each output channel."""
+
+    values: Tensor
+    scale: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        weight = weight.detach()
+        self.bias = None if bias is None else bias.detach()
+        scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / 127  # (out)
+        self.packed = None
+        if weight.device.type == "cpu":
+            self.packed = _packed_int8(weight.float(), scale, self.bias)
+        else:
+            self.register_buffer("values", (weight.float() / scale[:, None]).round().to(torch.int8), persistent=False)
+            self.register_buffer("scale", scale.to(weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.packed is not None:
+            return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=not _has_vnni())
+        y = F.linear(x, self.values.to(x.dtype)) * self.scale
+        return y if self.bias is None else y + self.bias
+
+
+def _packed_int8(weight: Tensor, scale: Tensor, bias: Tensor | None) -> torch.ScriptObject:
+    """For FBGEMM, whose products are the fastest here by a factor of two. They take quantized tensors, which PyTorch
+    will give up one day, and warns of."""
+    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
+        quantized = torch.quantize_per_channel(weight, scale.double(), zeros, 0, torch.qint8)
+    return torch.ops.quantized.linear_prepack(quantized, bias)
+
+
+def _has_vnni() -> bool:
+    """Without these instructions sums of 8-bit products may overflow, so inputs get 7 bits."""
+    return getattr(torch.cpu, "_is_vnni_supported", bool)()

@@ -1,0 +1,250 @@
+"""The engine in a thread of its own: requests come from any thread, text goes back piece by piece.
+
+The thread takes what has arrived, cancels what is not wanted any more, lets the engine make a step, and hands out what
+was said. It knows nothing of HTTP; whoever asks is called back in this thread and must be quick.
+"""
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from nanolit.inference.answer import Piece, TextRequest
+from nanolit.inference.engine import Engine, EngineSettings
+from nanolit.inference.reader import Reader
+from nanolit.inference.request import Event, Finish, Request, Row
+from nanolit.inference.tool_calls import ToolCalls
+from nanolit.inference.tools import Calculator, Tool
+from nanolit.models.gpt import GPT
+from nanolit.models.network import Network
+from nanolit.tokenizers.chat import ASSISTANT_END, BOS, has_chat_tokens
+from nanolit.tokenizers.protocol import Tokenizer
+
+Deliver = Callable[[list[Piece]], None]
+
+
+class Full(ValueError):
+    """The queue is; `retry_after_s` is when a place in it may be free."""
+
+    def __init__(self, n_waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{n_waiting} answers are waiting already; ask again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class WorkerStats:
+    slots: int
+    waiting: int = 0
+    running: int = 0
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of these, so many did not have to be computed
+    requests_finished: dict[str, int] = field(default_factory=dict)  # answers, by how they ended
+    steps: int = 0
+
+
+class Ticket:
+    """A request that was taken."""
+
+    def __init__(self, worker: "Worker", request: TextRequest, deliver: Deliver) -> None:
+        self._worker, self.request, self.deliver = worker, request, deliver
+        self.begin = time.perf_counter()
+        self.rows: dict[Row, Reader] = {}  # that have not ended
+
+    def cancel(self) -> None:
+        """From any thread, as often as one likes. Pieces with finish="cancelled" follow for what has not ended."""
+        self._worker.cancel(self)
+
+
+class Worker:
+    """`tools` are for chats; `draft`: a smaller model of the same vocabulary, which guesses ahead (speculate.py)."""
+
+    def __init__(
+        self,
+        model: Network,
+        tokenizer: Tokenizer,
+        *,
+        tools: Sequence[Tool] | None = None,
+        settings: EngineSettings | None = None,
+        name: str = "",
+        draft: GPT | None = None,
+    ) -> None:
+        model.eval()
+        self.tokenizer, self.name = tokenizer, name
+        self._engine = Engine(model, settings or EngineSettings(), tokenizer.vocab_size, draft)
+        self.block_size = self._engine.max_len
+        chosen = [Calculator()] if tools is None else tools
+        self._tool_calls = ToolCalls(tokenizer, chosen) if has_chat_tokens(tokenizer) else None
+        self._changed = threading.Condition()  # guards the next four
+        self._arrived: list[tuple[Ticket, Request]] = []
+        self._unwanted: list[Ticket] = []
+        self._is_closing = False
+        self._stats = WorkerStats(self._engine.n_slots)
+        self._readers: dict[Row, tuple[Ticket, Reader]] = {}
+        self._counts: Counter[str] = Counter()
+        self._finished: Counter[str] = Counter()
+        self._answer_s = 1.0  # what an answer takes, about
+        self._thread = threading.Thread(target=self._run, name=f"nanolit-worker {name}", daemon=True)
+        self._thread.start()
+
+    # From any thread
+
+    def submit(self, request: TextRequest, deliver: Deliver) -> Ticket:
+        """`deliver` is called in the worker's thread, at most once a step, with what is new of this request."""
+        asked = self._in_ids(request)
+        self._engine.check(asked)
+        ticket = Ticket(self, request, deliver)
+        with self._changed:
+            if self._is_closing:
+                raise ValueError("the worker is closing; ask another one")
+            stats = self._stats
+            waiting = stats.waiting + sum(ticket.request.n for ticket, _ in self._arrived)
+            if waiting - (stats.slots - stats.running) >= self._engine.settings.max_queue:
+                raise Full(waiting, max(1, math.ceil(min(60.0, self._answer_s * waiting / stats.slots))))
+            self._arrived.append((ticket, asked))
+            self._changed.notify()
+        return ticket
+
+    def stream(self, request: TextRequest) -> Iterator[Piece]:
+        """The pieces of one request as they come; closing the iterator cancels it."""
+        arrived: queue.SimpleQueue[list[Piece]] = queue.SimpleQueue()
+        ticket, n_left = self.submit(request, arrived.put), request.n
+        try:
+            while n_left:
+                for piece in arrived.get():
+                    n_left -= piece.finish is not None
+                    yield piece
+        finally:
+            ticket.cancel()
+
+    def cancel(self, ticket: Ticket) -> None:
+        with self._changed:
+            self._unwanted.append(ticket)
+            self._changed.notify()
+
+    def stats(self) -> WorkerStats:
+        with self._changed:
+            return self._stats
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Takes no more requests; the thread stops when the last answer has ended, after `timeout_s` at once."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            for ticket in {ticket for ticket, _ in list(self._readers.values())}:
+                ticket.cancel()
+            self._thread.join()
+
+    # In the worker's thread
+
+    def _run(self) -> None:
+        while self._take_news():
+            try:
+                events = self._engine.step()
+            except Exception:
+                logging.getLogger(__name__).exception("a step failed; the answers that were being written are lost")
+                self._end_broken(self._engine.reset())
+            else:
+                self._counts["steps"] += bool(events)
+                self._hand_out(events)
+            self._tell()
+
+    def _take_news(self) -> bool:
+        """Waits for something to do; False: there will be nothing more."""
+        with self._changed:
+            while self._engine.is_idle and not self._arrived and not self._unwanted:
+                if self._is_closing:
+                    return False
+                self._changed.wait()
+            arrived, self._arrived = self._arrived, []
+            unwanted, self._unwanted = self._unwanted, []
+            for ticket, request in arrived:
+                for index, row in enumerate(self._engine.submit(request)):
+                    ticket.rows[row] = Reader(index, ticket.request, self.tokenizer)
+                    self._readers[row] = ticket, ticket.rows[row]
+                self._counts["prompt"] += len(request.prompt)
+            self._tell()
+        for ticket in unwanted:
+            rows = list(ticket.rows)
+            for row in rows:
+                self._engine.cancel(row)
+            self._end(ticket, [(row, "cancelled") for row in rows])
+        return True
+
+    def _hand_out(self, events: Sequence[Event]) -> None:
+        ended: dict[Row, Finish] = {}
+        touched: dict[Ticket, None] = {}
+        for event in events:
+            if event.row not in self._readers:
+                continue
+            ticket, reader = self._readers[event.row]
+            touched[ticket] = None
+            was_stopped = reader.is_stopped
+            reader.push(event)
+            self._counts["generated"] += not (event.is_forced or was_stopped)
+            if reader.is_stopped and event.row.finish is None:
+                self._engine.cancel(event.row)
+            if event.row.finish is not None:
+                ended[event.row] = event.row.finish
+        for ticket in touched:
+            pieces = [piece for row, reader in ticket.rows.items() if row not in ended for piece in reader.take()]
+            self._end(ticket, [(row, ended[row]) for row in list(ticket.rows) if row in ended], pieces)
+
+    def _end_broken(self, rows: Sequence[Row]) -> None:
+        for ticket in {self._readers[row][0] for row in rows if row in self._readers}:
+            self._end(ticket, [(row, "error") for row in list(ticket.rows) if row in rows])
+
+    def _end(self, ticket: Ticket, ended: Sequence[tuple[Row, Finish]], pieces: Sequence[Piece] = ()) -> None:
+        """Tells the last pieces of these rows, after others of the same request."""
+        told = list(pieces)
+        for row, finish in ended:
+            reader = ticket.rows.pop(row)
+            del self._readers[row]
+            told += reader.end(finish, row.n_cached)
+            self._finished[told[-1].finish or ""] += 1
+            self._counts["cached"] += row.n_cached if row.number == 0 else 0
+            self._answer_s += 0.1 * (time.perf_counter() - ticket.begin - self._answer_s)
+        if not told:
+            return
+        try:
+            ticket.deliver(told)
+        except Exception:
+            logging.getLogger(__name__).exception("whoever asked did not take the answer; it is cancelled")
+            ticket.cancel()
+
+    def _tell(self) -> None:
+        engine, counts = self._engine, self._counts
+        with self._changed:
+            self._stats = WorkerStats(
+                slots=engine.n_slots,
+                waiting=len(engine.waiting),
+                running=len(engine.running),
+                generated_tokens=counts["generated"],
+                prompt_tokens=counts["prompt"],
+                cached_tokens=counts["cached"],
+                requests_finished=dict(self._finished),
+                steps=counts["steps"],
+            )
+
+    def _in_ids(self, request: TextRequest) -> Request:
+        """An answer ends with its turn, or where a new conversation would begin; a text at the end of text."""
+        tokenizer, specials = self.tokenizer, self.tokenizer.specials
+        if request.chat and self._tool_calls is None:
+            raise ValueError("chat: this tokenizer has no chat tokens; ask for a text")
+        ends = {specials[ASSISTANT_END], specials[BOS]} if request.chat else {tokenizer.eot_id} - {None}
+        return Request(
+            request.prompt,
+            request.params,
+            range(request.n),
+            frozenset(ends),  # type: ignore[arg-type]
+            request.logit_bias,
+            request.logprobs,
+            self._tool_calls if request.chat else None,
+            client=request.client,
+        )
