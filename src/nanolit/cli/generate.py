@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanolit.cli.arguments import list_settings, read_arguments, run_command
+from nanolit.cli.open_model import WriterConfig
 from nanolit.inference.params import TEMPERATURE, SamplingParams
 
 HELP = """usage: nanolit generate model=MODEL [prompt=TEXT | prompt_file=FILE] [key=value …]
@@ -20,20 +21,18 @@ stand; several strings to stop at are a list, stop='[User:, "\\n\\n"]'.
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(SamplingParams):
+class GenerateConfig(WriterConfig, SamplingParams):
     """The settings of sampling, some with a default of the command's own, and where text comes from."""
 
-    model: str  # run folder, model directory, or name on the hub
     prompt: str | None = None
     prompt_file: str | None = None
     n_samples: int = 1
-    device: str = "auto"
     max_new_tokens: int = 200
     temperature: float = TEMPERATURE
     top_k: int | None = 200
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        SamplingParams.__post_init__(self)
         if self.prompt is not None and self.prompt_file is not None:
             raise ValueError("prompt and prompt_file were both given; give one of them")
         if self.n_samples < 1:
@@ -50,18 +49,18 @@ def read(argv: list[str]) -> GenerateConfig:
 
 
 def run(config: GenerateConfig) -> int:
-    from nanolit.cli.open_model import open_model
-    from nanolit.inference.generate import stream
+    from nanolit.inference.generate import pieces
 
-    model, tokenizer = open_model(config.model, config.device)
+    model, tokenizer, draft = config.open()
     for prompt in prompts(config):
-        for sample in range(config.n_samples):
-            if sample:
-                print("\n---")
-            print(prompt, end="", flush=True)
-            for piece in stream(model, tokenizer, prompt, config, row=sample):
-                print(piece, end="", flush=True)
-            print()
+        later = [prompt] + [f"\n---\n{prompt}"] * (config.n_samples - 1)  # they are written at once, one is shown
+        print(later[0], end="", flush=True)
+        for i, text in pieces(model, tokenizer, prompt, config, range(config.n_samples), draft):
+            if i == 0:
+                print(text, end="", flush=True)
+            else:
+                later[i] += text
+        print("", *later[1:], sep="\n")
     return 0
 
 

@@ -3,12 +3,16 @@ Face, or a name on its hub. Found, opened and identified here; converted nowhere
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nanolit.inference.params import Weights
 
 if TYPE_CHECKING:
     import torch
 
+    from nanolit.models.gpt import GPT
     from nanolit.models.network import Network
     from nanolit.tokenizers.protocol import Tokenizer
 
@@ -68,6 +72,41 @@ def open_model(
     network = CausalLM.load(folder, dtype).to(pick_device(device)).eval()
     check_vocabulary(folder, tokenizer, network.config)
     return network, tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterConfig:
+    """What commands that let a model write are told of the model."""
+
+    model: str  # run folder, model directory, or name on the hub
+    device: str = "auto"
+    weights: Weights = "auto"
+    draft: str | None = None  # a smaller one with the same tokenizer, which guesses ahead
+
+    def open(self) -> "tuple[Network, Tokenizer, GPT | None]":
+        """The model as it writes fastest, its tokenizer, and the draft."""
+        from nanolit.inference.weights import prepare
+
+        model, tokenizer = open_model(self.model, self.device)
+        return prepare(model, self.weights), tokenizer, self._open_draft(tokenizer)
+
+    def _open_draft(self, tokenizer: "Tokenizer") -> "GPT | None":
+        from nanolit.inference.weights import prepare
+        from nanolit.models.gpt import GPT
+
+        if self.draft is None:
+            return None
+        model, own = open_model(self.draft, self.device)
+        if not isinstance(model, GPT):
+            raise ValueError(
+                f"draft: {self.draft} is a network of others; allowed: a model that nanolit computes itself"
+            )
+        if own.fingerprint != tokenizer.fingerprint:
+            raise ValueError(
+                f"draft: {self.draft} cuts text into other tokens than the model; take one with its tokenizer"
+            )
+        prepare(model, self.weights)
+        return model
 
 
 def hashes(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from nanolit.inference.engine import Engine, EngineSettings
 from nanolit.inference.params import SamplingParams
 from nanolit.inference.request import Request
 from nanolit.inference.text import TextStream
+from nanolit.models.gpt import GPT
 from nanolit.models.network import Network
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -22,6 +23,7 @@ def generate_ids(
     stop_ids: Collection[int] = (),
     rows: Sequence[int] = (0,),
     n_ids: int | None = None,
+    draft: GPT | None = None,
 ) -> Iterator[list[int | None]]:
     """Yields the next token of every row, step by step; None once a row has ended (its stop id is not shown).
 
@@ -35,15 +37,15 @@ def generate_ids(
     was_training = model.training
     model.eval()  # no dropout
     try:
-        yield from _columns(model, Request(prompt_ids, params, rows, frozenset(stop_ids), when_full="slide"), n_ids)
+        max_len = min(len(prompt_ids) + params.max_new_tokens, model.config.block_size)
+        settings = EngineSettings(n_slots=len(rows), max_len=max_len, reuse_prefixes=False)
+        request = Request(prompt_ids, params, rows, frozenset(stop_ids), when_full="slide")
+        yield from _columns(Engine(model, settings, n_ids, draft), request)
     finally:
         model.train(was_training)
 
 
-def _columns(model: Network, request: Request, n_ids: int | None) -> Iterator[list[int | None]]:
-    max_len = min(len(request.prompt) + request.params.max_new_tokens, model.config.block_size)
-    settings = EngineSettings(n_slots=len(request.rows), max_len=max_len, reuse_prefixes=False)
-    engine = Engine(model, settings, n_ids)
+def _columns(engine: Engine, request: Request) -> Iterator[list[int | None]]:
     rows = engine.submit(request)
     drawn: list[list[int]] = [[] for _ in rows]  # rows may run ahead of each other
     places = {id(row): i for i, row in enumerate(rows)}
@@ -66,34 +68,37 @@ def generate(
     model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, n_samples: int = 1
 ) -> list[str]:
     """`n_samples` continuations of `prompt`, without it; they end at the end-of-text token if the tokenizer has one."""
-    texts = [TextStream(tokenizer, params.stop) for _ in range(n_samples)]
     written = [""] * n_samples
-    for tokens in _generate_text_ids(model, tokenizer, prompt, params, range(n_samples)):
-        for row, token in enumerate(tokens):
-            if token is not None:
-                written[row] += texts[row].push(token)
-        if all(token is None or text.ended for token, text in zip(tokens, texts, strict=True)):
-            break
-    return [text + stream.close() for text, stream in zip(written, texts, strict=True)]
+    for i, text in pieces(model, tokenizer, prompt, params, range(n_samples)):
+        written[i] += text
+    return written
 
 
 def stream(model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, row: int = 0) -> Iterator[str]:
     """One continuation, piece by piece as it is written; the same as `generate(...)[row]` with the same seed."""
-    text = TextStream(tokenizer, params.stop)
-    for (token,) in _generate_text_ids(model, tokenizer, prompt, params, [row]):
-        if token is not None:
-            yield text.push(token)
-        if text.ended:
-            return
-    yield text.close()
+    return (text for _, text in pieces(model, tokenizer, prompt, params, [row]))
 
 
-def _generate_text_ids(
-    model: Network, tokenizer: Tokenizer, prompt: str, params: SamplingParams, rows: Sequence[int]
-) -> Iterator[list[int | None]]:
-    end = tokenizer.eot_id
-    stop_ids = () if end is None else (end,)
-    return generate_ids(model, text_prompt(tokenizer, prompt), params, stop_ids, rows, tokenizer.vocab_size)
+def pieces(
+    model: Network,
+    tokenizer: Tokenizer,
+    prompt: str,
+    params: SamplingParams,
+    rows: Sequence[int],
+    draft: GPT | None = None,
+) -> Iterator[tuple[int, str]]:
+    """Several continuations as they are written: which of `rows`, by its place there, and what it says next."""
+    texts = [TextStream(tokenizer, params.stop) for _ in rows]
+    stop_ids = () if tokenizer.eot_id is None else (tokenizer.eot_id,)
+    ids = text_prompt(tokenizer, prompt)
+    for tokens in generate_ids(model, ids, params, stop_ids, rows, tokenizer.vocab_size, draft):
+        for i, token in enumerate(tokens):
+            if token is not None:
+                yield i, texts[i].push(token)
+        if all(token is None or text.ended for token, text in zip(tokens, texts, strict=True)):
+            break
+    for i, text in enumerate(texts):
+        yield i, text.close()
 
 
 def text_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:

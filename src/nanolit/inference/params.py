@@ -1,8 +1,10 @@
-"""What a user may ask of sampling, checked; here without torch, so that a command can tell about it at once."""
+"""What a user may ask of a model that writes, checked; here without torch, so that a command can tell of it at once."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 TEMPERATURE = 0.8  # at which commands, the samples of a run and a saved model write unless they are told otherwise
+Weights = Literal["auto", "stored", "float32", "bfloat16", "int8"]  # weights.py
 
 
 @dataclass(frozen=True)

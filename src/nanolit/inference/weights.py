@@ -6,16 +6,15 @@ own; on a CPU the inputs of each product are rounded to 8 bits too). Foreign net
 """
 
 import warnings
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanolit.inference.params import Weights
 from nanolit.models.gpt import GPT
 from nanolit.models.network import Network
 
-Weights = Literal["auto", "stored", "float32", "bfloat16", "int8"]
 MIN_MATRIX = 2**14  # elements; below it a product is all overhead
 
 
