@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nanolit.inference.choose import choose
 from nanolit.inference.fair_queue import FairQueue
+from nanolit.inference.params import Decoding
 from nanolit.inference.request import NO_SLOT, Event, Finish, Group, Request, Row, Scores
 from nanolit.inference.sample import has_penalties, row_generators
 from nanolit.inference.slots import make_slots, slot_bytes
@@ -35,6 +36,7 @@ class EngineSettings:
     memory_gib: float | None = None  # for the cache; None: at most half of what is free
     max_queue: int = 256  # waiting requests
     n_guesses: int = 7  # tokens that are guessed ahead at most; 0: none
+    decoding: Decoding = "eager"  # fixed.py; graphs for CUDA only. Which is faster on a GPU is not measured yet
     reuse_prefixes: bool = True  # start from what an earlier or a neighbouring row has computed of the same beginning
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Engine:
         self.model, self.settings, self.n_ids = model, settings, n_ids
         self.max_len = min(settings.max_len or model.config.block_size, model.config.block_size)
         self.n_slots = _n_slots(model, self.max_len, settings)
-        self.slots = make_slots(model, self.n_slots, self.max_len)
+        self.slots = make_slots(model, self.n_slots, self.max_len, settings.decoding, settings.n_guesses)
         self.running: list[Row] = []  # row i is in slot i
         self.waiting: FairQueue[Row] = FairQueue()
         self.is_reusing = settings.reuse_prefixes and self.slots.can_be_cut
@@ -187,7 +189,7 @@ class Engine:
 
     # A step
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self) -> list[Event]:
         """What was drawn, in order; nothing if there is nothing to do."""
         self._admit()

@@ -5,6 +5,7 @@ from typing import Literal
 
 TEMPERATURE = 0.8  # at which commands, the samples of a run and a saved model write unless they are told otherwise
 Weights = Literal["auto", "stored", "float32", "bfloat16", "int8"]  # weights.py
+Decoding = Literal["eager", "graphs", "compile"]  # fixed.py
 
 
 @dataclass(frozen=True)

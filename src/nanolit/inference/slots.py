@@ -10,6 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nanolit.inference.fixed import FixedPasses
+from nanolit.inference.params import Decoding
+from nanolit.inference.weights import is_packed
 from nanolit.models.gpt import GPT
 from nanolit.models.kv_cache import SlotRows, bytes_per_row
 from nanolit.models.network import Cache, Network
@@ -45,8 +48,21 @@ class Slots(Protocol):
     def swap(self, a: int, b: int) -> None: ...
 
 
-def make_slots(model: Network, n_slots: int, max_len: int) -> Slots:
-    return BatchedSlots(model, n_slots, max_len) if isinstance(model, GPT) else SeparateSlots(model, n_slots, max_len)
+def make_slots(model: Network, n_slots: int, max_len: int, decoding: Decoding = "eager", n_guesses: int = 0) -> Slots:
+    """`decoding` other than eager: how passes of up to 1 + n_guesses tokens are made (fixed.py)."""
+    if not isinstance(model, GPT):
+        if decoding != "eager":
+            raise ValueError(f"decoding: got {decoding}, but a network of others is computed as it comes; give eager")
+        return SeparateSlots(model, n_slots, max_len)
+    slots = BatchedSlots(model, n_slots, max_len)
+    is_cpu = model.token_embedding.weight.device.type == "cpu"
+    if decoding == "graphs" and is_cpu:
+        raise ValueError("decoding: got graphs, which need a CUDA device; give eager")
+    if decoding == "compile" and is_cpu and is_packed(model):
+        raise ValueError("decoding: got compile, which cannot read weights laid out for the CPU; give weights=stored")
+    if decoding != "eager":
+        slots.fixed = FixedPasses(model, slots.cache, decoding, n_guesses)
+    return slots
 
 
 def slot_bytes(model: Network, max_len: int) -> int:
@@ -62,9 +78,14 @@ class BatchedSlots:
         self.cache = model.new_slots(n_slots, max_len)
         self.tokens, self.can_be_cut = self.cache.tokens, self.cache.can_be_cut
         self.cut, self.copy, self.swap = self.cache.cut, self.cache.copy, self.cache.swap
+        self.fixed: FixedPasses | None = None
         self._last: SlotRows | None = None
 
     def feed(self, rows: Sequence[int], tokens: Sequence[Sequence[int]], every: bool = False) -> Tensor:
+        if self.fixed is not None and list(rows) == list(range(len(rows))) and self.fixed.fits(tokens, every):
+            self._last, logits = self.fixed.take(tokens)
+            self._last.keep(self._last.counts)
+            return logits if every else logits[:, -1]
         self._last = SlotRows(self.cache, rows, tokens)
         logits = self.model.forward(self._last.ids, cache=self._last, last_only=not every)
         return logits if every else logits[:, -1]

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanolit.inference.params import Weights
-from nanolit.models.gpt import GPT
+from nanolit.models.gpt import GPT, MLP
 from nanolit.models.network import Network
 
 MIN_MATRIX = 2**14  # elements; below it a product is all overhead
+FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "swiglu": ("swish", "")}  # as oneDNN calls them
 
 
 def prepare(model: Network, weights: Weights = "auto") -> Network:
@@ -30,9 +31,26 @@ def prepare(model: Network, weights: Weights = "auto") -> Network:
     if weights == "int8" and is_cpu:
         model = model.float()  # what its kernels give and take
     kind = Int8Linear if weights == "int8" else PackedLinear if is_cpu and _can_pack(model) else None
+    if kind is PackedLinear:
+        _fuse_activations(model)
     if kind is not None:
         _replace(model, kind)
     return model
+
+
+def is_packed(model: GPT) -> bool:
+    return any(isinstance(module, PackedLinear | Int8Linear) for module in model.modules())
+
+
+def _fuse_activations(model: GPT) -> None:
+    """oneDNN applies them while a product is still in its registers."""
+    for block in model.blocks:
+        mlp: MLP = block.mlp  # type: ignore[assignment]
+        name = "up" if mlp.gate is None else "gate"
+        layer = getattr(mlp, name)
+        if model.config.mlp in FUSED and layer.weight.numel() >= MIN_MATRIX:
+            setattr(mlp, name, PackedLinear(layer.weight, layer.bias, *FUSED[model.config.mlp]))
+            mlp.activate = nn.Identity()
 
 
 def _replace(model: GPT, kind: "type[PackedLinear | Int8Linear]") -> None:
@@ -56,13 +74,13 @@ def _can_pack(model: GPT) -> bool:
 class PackedLinear(nn.Module):
     """F.linear over weights that oneDNN has laid out in blocks; a copy, the plain ones may be let go."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none", algorithm: str = "") -> None:
         super().__init__()
-        self.bias = None if bias is None else bias.detach()
+        self.bias, self.activation, self.algorithm = None if bias is None else bias.detach(), activation, algorithm
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, self.activation, [], self.algorithm)
 
 
 class Int8Linear(nn.Module):

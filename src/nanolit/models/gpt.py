@@ -5,7 +5,7 @@ It holds no tokenizer, no optimizer and no sampling. Read it from top to bottom;
 B batch   T tokens   C channels (n_embd)   H query heads   K key-value heads   D head width (C / H)   V vocabulary
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -92,25 +92,32 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
 
 
+def relu2(x: Tensor) -> Tensor:
+    """arXiv 2109.08668"""
+    x = F.relu(x)
+    return x * x  # half the time of square(), whose gradient is a general power
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu2": relu2,
+    "swiglu": F.silu,  # of the gate
+}
+
+
 class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.kind = config.mlp
-        self.gate = (
-            nn.Linear(config.n_embd, config.hidden, bias=config.has_mlp_bias) if config.mlp == "swiglu" else None
-        )
-        self.up = nn.Linear(config.n_embd, config.hidden, bias=config.has_mlp_bias)
-        self.down = nn.Linear(config.hidden, config.n_embd, bias=config.has_mlp_bias)
+        C, hidden, bias = config.n_embd, config.hidden, config.has_mlp_bias
+        self.activate = ACTIVATIONS[config.mlp]
+        self.gate = nn.Linear(C, hidden, bias=bias) if config.mlp == "swiglu" else None
+        self.up = nn.Linear(C, hidden, bias=bias)
+        self.down = nn.Linear(hidden, C, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)  # (B, T, hidden)
-        if self.gate is not None:
-            h = F.silu(self.gate(x)) * h
-        elif self.kind == "relu2":  # arXiv 2109.08668
-            h = F.relu(h)
-            h = h * h  # half the time of square(), whose gradient is a general power
-        else:
-            h = F.gelu(h, approximate="tanh" if self.kind == "gelu_tanh" else "none")
+        h = self.activate(h) if self.gate is None else self.activate(self.gate(x)) * h
         return self.down(h)
 
 
@@ -123,7 +130,7 @@ class Block(nn.Module):
         self.attention = Attention(config, layer)
         self.mlp_norm = Norm(config)
         self.mlp = MLP(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         if self.post_norm:
@@ -156,7 +163,7 @@ class GPT(nn.Module):
         self.residual_scale = nn.Parameter(torch.empty(L)) if config.layer_scalars else None
         self.skip_scale = nn.Parameter(torch.empty(L)) if config.layer_scalars else None
         self.backout_scale = nn.Parameter(torch.empty(1)) if config.backout else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(L))
         self.windows = sorted({config.layer_window(layer) for layer in range(L)}, key=str)
         self.final_norm = Norm(config)
@@ -196,9 +203,7 @@ class GPT(nn.Module):
         logits = self.logits(self.features(ids, documents=documents))
         return nll(logits, targets), logits[..., : self.config.vocab_size].argmax(dim=-1) == targets
 
-    def features(
-        self, ids: Tensor, cache: KVCache | SlotRows | None = None, documents: Tensor | None = None
-    ) -> Tensor:
+    def features(self, ids: Tensor, cache: KVCache | SlotRows | None = None, documents: Tensor | None = None) -> Tensor:
         """What the head reads: the residual stream (B,T,C) after all blocks and the final norm."""
         T, config = ids.size(1), self.config
         if config.block_size < T:

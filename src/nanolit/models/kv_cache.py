@@ -109,7 +109,9 @@ class SlotCache:
         self.values = torch.zeros_like(self.keys)  # (L, N, K, M, D)
         self.tokens: list[list[int]] = [[] for _ in range(n_slots)]  # whose keys and values are there
         # Of each slot's last token, for smear; with it a row cannot be cut at another place than where a pass ended.
-        self.last_embedding = torch.zeros(n_slots, 1, config.n_embd, device=device, dtype=dtype) if config.smear else None
+        self.last_embedding = (
+            torch.zeros(n_slots, 1, config.n_embd, device=device, dtype=dtype) if config.smear else None
+        )
 
     @property
     def can_be_cut(self) -> bool:
@@ -161,6 +163,9 @@ class SlotRows:
         assert all(start + T <= width for start in self.starts), f"{T} tokens more do not fit after {self.starts}"
         self.length = max(start + count for start, count in zip(self.starts, self.counts, strict=True))
         self.embeddings: Tensor | None = None
+        S = self.length
+        self.keys = slots.keys[:, :, :, :S][:, self.where].unbind() if self.is_even else ()  # L times (B, K, S, D)
+        self.values = slots.values[:, :, :, :S][:, self.where].unbind() if self.is_even else ()
         if not self.is_even:
             starts = torch.tensor(self.starts, device=device)[:, None]  # (B, 1)
             self.at = starts + torch.arange(T, device=device)  # (B, T)
@@ -187,14 +192,15 @@ class SlotRows:
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """As KVCache's."""
         S, T = self.length, k.size(2)
-        found = []
-        for table, new in ((self.slots.keys[layer], k), (self.slots.values[layer], v)):  # (N, K, M, D), (B, K, T, D)
-            if self.is_even:
-                table[self.where, :, S - T : S] = new.detach()
-            else:
-                table[self.index, :, self.at] = new.detach().transpose(1, 2)  # (B, T, K, D)
-            found.append(table[:, :, :S][self.where])
-        return found[0], found[1]
+        if self.is_even:
+            keys, values = self.keys[layer], self.values[layer]
+            keys.narrow(2, S - T, T).copy_(k)
+            values.narrow(2, S - T, T).copy_(v)
+            return keys, values
+        keys, values = self.slots.keys[layer], self.slots.values[layer]  # (N, K, M, D)
+        keys[self.index, :, self.at] = k.transpose(1, 2)  # (B, T, K, D)
+        values[self.index, :, self.at] = v.transpose(1, 2)
+        return keys[:, :, :S][self.where], values[:, :, :S][self.where]
 
     def remember(self, x: Tensor) -> None:
         self.embeddings = x
