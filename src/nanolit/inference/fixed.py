@@ -52,6 +52,9 @@ class FixedRows(SlotRows):
     def advance(self, ids: Tensor) -> None:
         """Told by `keep`, outside of what is captured."""
 
+    def keep(self, counts: Sequence[int]) -> None:
+        super().keep([*counts, *[0] * (len(self.rows) - len(counts))])
+
 
 class FixedPasses:
     """`how`: "graphs" captures CUDA graphs, "compile" has each pass compiled."""
