@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nanolit.inference.answer import Piece, TextRequest
 from nanolit.inference.engine import Engine, EngineSettings
@@ -101,10 +101,9 @@ class Worker:
         with self._changed:
             if self._is_closing:
                 raise ValueError("the worker is closing; ask another one")
-            stats = self._stats
-            waiting = stats.waiting + sum(ticket.request.n for ticket, _ in self._arrived)
-            if waiting - (stats.slots - stats.running) >= self._engine.settings.max_queue:
-                raise Full(waiting, max(1, math.ceil(min(60.0, self._answer_s * waiting / stats.slots))))
+            stats = self.stats()
+            if stats.waiting - (stats.slots - stats.running) >= self._engine.settings.max_queue:
+                raise Full(stats.waiting, max(1, math.ceil(min(60.0, self._answer_s * stats.waiting / stats.slots))))
             self._arrived.append((ticket, asked))
             self._changed.notify()
         return ticket
@@ -128,7 +127,8 @@ class Worker:
 
     def stats(self) -> WorkerStats:
         with self._changed:
-            return self._stats
+            n_arrived = sum(ticket.request.n for ticket, _ in self._arrived)
+            return replace(self._stats, waiting=self._stats.waiting + n_arrived)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Takes no more requests; the thread stops when the last answer has ended, after `timeout_s` at once."""
@@ -152,6 +152,7 @@ class Worker:
                 self._end_broken(self._engine.reset())
             else:
                 self._counts["steps"] += bool(events)
+                self._tell()  # before anybody is called back, who may take his time
                 self._hand_out(events)
             self._tell()
 
