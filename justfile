@@ -80,6 +80,14 @@ train-with-config experiment *args: setup
 generate model *args: setup
     {{ bin }}/nanolit generate model={{ model }} {{ args }}
 
+# talk with a model that has chat tokens: just chat runs/…
+chat model *args: setup
+    {{ bin }}/nanolit chat model={{ model }} {{ args }}
+
+# an OpenAI-compatible server and a web page at http://localhost:8000: just serve runs/…
+serve model *args: (_venv "serve")
+    {{ bin }}/nanolit serve model={{ model }} {{ args }}
+
 # the curves of all runs at http://localhost:6006
 tensorboard *args: setup
     {{ bin }}/tensorboard --logdir "${OUT_DIR:-runs}" --port {{ port }} {{ args }}

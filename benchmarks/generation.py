@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from reporting import Row, read_arguments, report, stop
 from shakespeare_cpu import nanogpt_module
 
-from nanolit.inference.engine import Engine, EngineSettings
-from nanolit.inference.params import SamplingParams, Weights
+from nanolit.inference.engine import Engine
+from nanolit.inference.params import EngineSettings, SamplingParams, Weights
 from nanolit.inference.request import Request
 from nanolit.inference.weights import prepare
 from nanolit.interop.nanogpt import read_checkpoint
@@ -43,13 +44,18 @@ class Arguments:
     parts: tuple[str, ...] = ("char", "gpt2")
 
 
-def ours(model: GPT, prompts: Sequence[list[int]], new_tokens: int, n_guesses: int = 0) -> Texts:
+def writer(model: GPT, prompts: Sequence[list[int]], new_tokens: int, **settings: Any) -> Callable[[], Texts]:
     params = SamplingParams(max_new_tokens=new_tokens, temperature=0.0)
-    engine = Engine(model, EngineSettings(n_slots=len(prompts), n_guesses=n_guesses, reuse_prefixes=False))
-    rows = [engine.submit(Request(prompt, params, when_full="slide"))[0] for prompt in prompts]
-    while not engine.is_idle:
-        engine.step()
-    return [row.written for row in rows]
+    chosen = {"n_slots": len(prompts), "n_guesses": 0, "reuse_prefixes": False} | settings
+    engine = Engine(model, EngineSettings(**chosen))
+
+    def write() -> Texts:
+        rows = [engine.submit(Request(prompt, params, when_full="slide"))[0] for prompt in prompts]
+        while not engine.is_idle:
+            engine.step()
+        return [row.written for row in rows]
+
+    return write
 
 
 @torch.no_grad()
@@ -76,8 +82,8 @@ def char_ways(arguments: Arguments, device: torch.device) -> dict[str, Callable[
     plain = copy.deepcopy(model)
     prepare(model)
     return {
-        "nanolit": lambda: ours(model, prompts, n),
-        "nanolit, guessing ahead": lambda: ours(model, prompts, n, 7),
+        "nanolit": writer(model, prompts, n),
+        "nanolit, guessing ahead": writer(model, prompts, n, n_guesses=7),
         "everything anew": lambda: anew(plain, prompts, n, device),
         **ways,
     }
@@ -96,10 +102,12 @@ def gpt2_ways(batch: int, arguments: Arguments, device: torch.device) -> dict[st
     n, start = arguments.new_tokens, torch.randint(50257, (batch, 16), device=device)
     prompts = start.tolist()
     asked = {"max_new_tokens": n, "do_sample": False, "attention_mask": torch.ones_like(start)}
-    ways: dict[str, Callable[[], Texts]] = {"nanolit": lambda: ours(models["auto"], prompts, n)}
+    ways: dict[str, Callable[[], Texts]] = {"nanolit": writer(models["auto"], prompts, n)}
     for weights in ("stored", "bfloat16", "int8"):
-        ways[f"nanolit, weights={weights}"] = lambda model=models[weights]: ours(model, prompts, n)
-    ways["nanolit, guessing ahead"] = lambda: ours(models["auto"], prompts, n, 7)
+        ways[f"nanolit, weights={weights}"] = writer(models[weights], prompts, n)
+    for decoding in ("graphs", "compile") if device.type == "cuda" else ():
+        ways[f"nanolit, decoding={decoding}"] = writer(models["auto"], prompts, n, decoding=decoding)
+    ways["nanolit, guessing ahead"] = writer(models["auto"], prompts, n, n_guesses=7)
     ways["transformers"] = lambda: theirs.generate(start, **asked)[:, 16:].tolist()
     return ways
 

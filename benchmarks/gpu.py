@@ -1,7 +1,7 @@
 """Everything that waits for a GPU, in one command: the tests that need one, speed, MFU and memory of models of 124M
 parameters and of the attention backends, and a run of each mixed precision, for the quick model and for all late
-features of nanochat, from the first step over evaluation, samples, checkpoint and resume to generated text. Each is the
-real command in a process of its own.
+features of nanochat, from the first step over evaluation, samples, checkpoint and resume to generated text; then how
+fast the engine writes, as it is, captured and compiled, and the server. Each is the real command in its own process.
 
     python benchmarks/gpu.py [steps=60] [batch_size=32] [micro_batch_size=auto]
 
@@ -123,6 +123,8 @@ def main() -> None:
                 facts[f"{name}, {precision}"] = smoke(folder, precision, name, settings)
         rows = [row for name, model, compiled in SPEEDS for row in speed(arguments, folder, name, model, compiled)]
     report("gpu", rows, facts)
+    print(run("benchmarks/generation.py", "device=cuda", "parts=[gpt2]"))
+    print(run("benchmarks/serving.py", "device=cuda", "parts=[throughput,first_token]"))
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def test_every_target_in_conf_can_be_imported():
     "module",
     [
         *("nanolit", "nanolit.cli.main", "nanolit.cli.train", "nanolit.cli.generate", "nanolit.cli.eval"),
-        "nanolit.cli.chat",
+        *("nanolit.cli.chat", "nanolit.cli.serve"),
         *("nanolit.cli.import_model", "nanolit.cli.export_model", "nanolit.cli.data", "nanolit.cli.tokenizer"),
         *("nanolit.cli.prepare",),
     ],

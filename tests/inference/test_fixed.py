@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from nanolit.inference.engine import Engine, EngineSettings
+from nanolit.inference.engine import Engine
 from nanolit.inference.fixed import FixedPasses
-from nanolit.inference.params import SamplingParams
+from nanolit.inference.params import EngineSettings, SamplingParams
 from nanolit.inference.request import Request
 from nanolit.inference.weights import prepare
 from nanolit.models.config import GPTConfig

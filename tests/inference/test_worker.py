@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from nanolit.inference.answer import Piece, TextRequest
-from nanolit.inference.engine import EngineSettings
 from nanolit.inference.generate import generate, text_prompt
-from nanolit.inference.params import SamplingParams
+from nanolit.inference.params import EngineSettings, SamplingParams
 from nanolit.inference.worker import Full, Worker
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import GPT

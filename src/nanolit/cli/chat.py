@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nanolit.cli.arguments import list_settings, read_arguments, run_command
 from nanolit.cli.open_model import WriterConfig
-from nanolit.inference.params import TEMPERATURE, SamplingParams
+from nanolit.inference.params import TEMPERATURE, EngineSettings, SamplingParams
 
 if TYPE_CHECKING:
     from nanolit.inference.worker import Worker
@@ -76,7 +76,6 @@ def piped() -> str:
 
 def open_worker(config: ChatConfig) -> "Worker":
     from nanolit.cli.open_model import locate
-    from nanolit.inference.engine import EngineSettings
     from nanolit.inference.worker import Worker
     from nanolit.tokenizers.chat import has_chat_tokens
     from nanolit.tokenizers.directory import load_tokenizer

@@ -14,6 +14,7 @@ COMMANDS = {
     "tokenizer": "train one, or compare it: nanolit tokenizer train data=NAME out=DIR",
     "generate": "let a model write: nanolit generate model=RUN prompt='Once'",
     "chat": "talk with a model: nanolit chat model=RUN",
+    "serve": "an OpenAI-compatible server and a web page: nanolit serve model=RUN",
     "import": "make a model directory of another's model: nanolit import source=gpt2 out=models/gpt2",
     "export": "write a model for transformers or llama.cpp: nanolit export model=RUN to=[hf,gguf] out=DIR",
     "eval": "measure how well a model predicts text: nanolit eval model=RUN data=NAME",

@@ -10,14 +10,13 @@ B rows of a pass   T tokens   V vocabulary
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nanolit.inference.choose import choose
 from nanolit.inference.fair_queue import FairQueue
-from nanolit.inference.params import Decoding
+from nanolit.inference.params import EngineSettings
 from nanolit.inference.request import NO_SLOT, Event, Finish, Group, Request, Row, Scores
 from nanolit.inference.sample import has_penalties, row_generators
 from nanolit.inference.slots import make_slots, slot_bytes
@@ -29,37 +28,17 @@ from nanolit.models.network import Network
 MIN_SHARED = 32  # tokens; a shorter common beginning is sooner computed than looked for
 
 
-@dataclass(frozen=True)
-class EngineSettings:
-    n_slots: int | None = None  # rows at once; None: 32, or fewer if the memory says so
-    max_len: int | None = None  # tokens of prompt and answer together; None: all that the model sees
-    memory_gib: float | None = None  # for the cache; None: at most half of what is free
-    max_queue: int = 256  # waiting requests
-    n_guesses: int = 7  # tokens that are guessed ahead at most; 0: none
-    decoding: Decoding = "eager"  # fixed.py; graphs for CUDA only. Which is faster on a GPU is not measured yet
-    reuse_prefixes: bool = True  # start from what an earlier or a neighbouring row has computed of the same beginning
-
-    def __post_init__(self) -> None:
-        for name in ("n_slots", "max_len", "memory_gib"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: got {value}, must be positive, or null to be chosen")
-        if self.max_queue < 1:
-            raise ValueError(f"max_queue: got {self.max_queue}, must be at least 1")
-        if not 0 <= self.n_guesses < PAD:
-            raise ValueError(f"n_guesses: got {self.n_guesses}, must be from 0 (no guessing) to {PAD - 1}")
-
-
 class Engine:
     """`n_ids`: ids from there on, which a tokenizer smaller than the model cannot write, are never drawn."""
 
     def __init__(
         self,
         model: Network,
-        settings: EngineSettings = EngineSettings(),
+        settings: EngineSettings | None = None,
         n_ids: int | None = None,
         draft: GPT | None = None,
     ) -> None:
+        settings = settings or EngineSettings()
         self.model, self.settings, self.n_ids = model, settings, n_ids
         self.max_len = min(settings.max_len or model.config.block_size, model.config.block_size)
         self.n_slots = _n_slots(model, self.max_len, settings)

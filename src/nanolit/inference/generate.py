@@ -7,8 +7,8 @@ worthless.
 
 from collections.abc import Collection, Iterator, Sequence
 
-from nanolit.inference.engine import Engine, EngineSettings
-from nanolit.inference.params import SamplingParams
+from nanolit.inference.engine import Engine
+from nanolit.inference.params import EngineSettings, SamplingParams
 from nanolit.inference.request import Request
 from nanolit.inference.text import TextStream
 from nanolit.models.gpt import GPT

@@ -5,6 +5,7 @@ from typing import Literal
 
 TEMPERATURE = 0.8  # at which commands, the samples of a run and a saved model write unless they are told otherwise
 Weights = Literal["auto", "stored", "float32", "bfloat16", "int8"]  # weights.py
+MAX_GUESSES = 15  # in a pass; the cache has room for so many beyond the end of a text (kv_cache.py's PAD)
 Decoding = Literal["eager", "graphs", "compile"]  # fixed.py
 
 
@@ -41,3 +42,24 @@ class SamplingParams:
                 raise ValueError(f"{name}: got {getattr(self, name)}, must be from -2 to 2 (0 changes nothing)")
         if "" in self.stop:
             raise ValueError("stop: got an empty string, which ends every text at once; remove it")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    n_slots: int | None = None  # rows at once; None: 32, or fewer if the memory says so
+    max_len: int | None = None  # tokens of prompt and answer together; None: all that the model sees
+    memory_gib: float | None = None  # for the cache; None: at most half of what is free
+    max_queue: int = 256  # waiting requests
+    n_guesses: int = 7  # tokens that are guessed ahead at most; 0: none
+    decoding: Decoding = "eager"  # fixed.py; graphs for CUDA only. Which is faster on a GPU is not measured yet
+    reuse_prefixes: bool = True  # start from what an earlier or a neighbouring row has computed of the same beginning
+
+    def __post_init__(self) -> None:
+        for name in ("n_slots", "max_len", "memory_gib"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: got {value}, must be positive, or null to be chosen")
+        if self.max_queue < 1:
+            raise ValueError(f"max_queue: got {self.max_queue}, must be at least 1")
+        if not 0 <= self.n_guesses <= MAX_GUESSES:
+            raise ValueError(f"n_guesses: got {self.n_guesses}, must be from 0 (no guessing) to {MAX_GUESSES}")

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nanolit.inference.answer import Piece, TextRequest
-from nanolit.inference.engine import Engine, EngineSettings
+from nanolit.inference.engine import Engine
+from nanolit.inference.params import EngineSettings
 from nanolit.inference.reader import Reader
 from nanolit.inference.request import Event, Finish, Request, Row
 from nanolit.inference.tool_calls import ToolCalls
@@ -75,7 +76,7 @@ class Worker:
     ) -> None:
         model.eval()
         self.tokenizer, self.name = tokenizer, name
-        self._engine = Engine(model, settings or EngineSettings(), tokenizer.vocab_size, draft)
+        self._engine = Engine(model, settings, tokenizer.vocab_size, draft)
         self.block_size = self._engine.max_len
         chosen = [Calculator()] if tools is None else tools
         self._tool_calls = ToolCalls(tokenizer, chosen) if has_chat_tokens(tokenizer) else None
