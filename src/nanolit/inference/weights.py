@@ -2,7 +2,7 @@
 
 A matrix product with few rows waits for its weights. On a CPU oneDNN reads them in blocks that it lays out once, which
 changes results by rounding only; half the bytes are bfloat16, a quarter int8 (each output channel with a scale of its
-own; on a CPU the inputs of each product are rounded to 8 bits too). Foreign networks keep the layers that they have.
+own; on a CPU the inputs of each product are rounded too). Foreign networks keep the layers that they have.
 """
 
 import warnings
@@ -84,7 +84,8 @@ class PackedLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """Weights (out, in) as 8-bit integers times a scale for each output channel."""
+    """Weights (out, in) as 8-bit integers times a scale for each output channel. On a CPU inputs are rounded too, each
+    row by a scale of its own, so that it does not depend on its neighbours."""
 
     values: Tensor
     scale: Tensor
@@ -96,28 +97,31 @@ class Int8Linear(nn.Module):
         scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / 127  # (out)
         self.packed = None
         if weight.device.type == "cpu":
-            self.packed = _packed_int8(weight.float(), scale, self.bias)
+            self.packed, self.n_levels = _packed_int8(weight.float(), scale), _input_levels()
         else:
             self.register_buffer("values", (weight.float() / scale[:, None]).round().to(torch.int8), persistent=False)
             self.register_buffer("scale", scale.to(weight.dtype), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.packed is not None:
-            return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=not _has_vnni())
-        y = F.linear(x, self.values.to(x.dtype)) * self.scale
+        if self.packed is None:
+            y = F.linear(x, self.values.to(x.dtype)) * self.scale
+        else:
+            largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12)  # (…, 1)
+            product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+            y = product(x / largest, 1 / self.n_levels, self.n_levels + 1, self.packed) * largest
         return y if self.bias is None else y + self.bias
 
 
-def _packed_int8(weight: Tensor, scale: Tensor, bias: Tensor | None) -> torch.ScriptObject:
+def _packed_int8(weight: Tensor, scale: Tensor) -> torch.ScriptObject:
     """For FBGEMM, whose products are the fastest here by a factor of two. They take quantized tensors, which PyTorch
     will give up one day, and warns of."""
     zeros = torch.zeros(len(scale), dtype=torch.int64)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
         quantized = torch.quantize_per_channel(weight, scale.double(), zeros, 0, torch.qint8)
-    return torch.ops.quantized.linear_prepack(quantized, bias)
+    return torch.ops.quantized.linear_prepack(quantized, None)
 
 
-def _has_vnni() -> bool:
-    """Without these instructions sums of 8-bit products may overflow, so inputs get 7 bits."""
-    return getattr(torch.cpu, "_is_vnni_supported", bool)()
+def _input_levels() -> int:
+    """On either side of zero: 8 bits; 7 where the processor, without VNNI, adds products of bytes in 16 bits."""
+    return 127 if getattr(torch.cpu, "_is_vnni_supported", bool)() else 63
