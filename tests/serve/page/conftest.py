@@ -218,6 +218,11 @@ class Visit:
     def is_idle(self) -> None:
         self.expect(self.page.locator("#stop")).to_be_hidden()
 
+    def reload(self) -> None:
+        """When what was written before is in the store: a read waits for it."""
+        self.kept()
+        self.page.reload()
+
     def users(self) -> list[str]:
         return self.page.locator(".user .said").all_inner_texts()
 
@@ -225,14 +230,14 @@ class Visit:
         return self.page.locator(".answer .parts").all_inner_texts()
 
     def kept(self) -> list[dict[str, Any]]:
-        """The conversations in the browser's store, the oldest first: not those that a page has in memory."""
+        """The conversations in the browser's store, which are not always those that a page has in memory."""
         read = """() => new Promise((done) => {
             indexedDB.open("nanolit").onsuccess = ({ target: { result } }) => {
                 const request = result.transaction("conversations").objectStore("conversations").getAll();
                 request.onsuccess = () => done(request.result);
             };
         })"""
-        return sorted(self.page.evaluate(read), key=lambda conversation: conversation["created"])
+        return self.page.evaluate(read)
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def test_stop_keeps_what_came_and_the_server_learns_of_it(page_server, visit, ho
     part = visit.answers()[0]
     assert part.count("word") == 20
     server.worker.wait_for_cancel()
-    page.reload()
+    visit.reload()
     expect(page.locator(".answer .parts")).to_have_text(part.strip())
     visit.say("Go")
     assert len(visit.answers()) == 2, "the conversation goes on"

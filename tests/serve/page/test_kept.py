@@ -14,7 +14,7 @@ def test_reload_keeps_conversations_settings_and_draft(page_server, visit, expec
     page.get_by_label("New conversation").or_(page.get_by_role("button", name="New conversation")).first.click()
     visit.say("Me too")
     page.get_by_label("Message", exact=True).fill("half a thou")
-    page.reload()
+    visit.reload()
     expect(page.locator(".user .said")).to_have_text("Me too")
     expect(page.get_by_label("Message", exact=True)).to_have_value("half a thou")
     page.get_by_role("button", name="Remember me", exact=True).click()
@@ -47,7 +47,7 @@ def test_search_rename_delete(page_server, visit, expect):
     expect(titles).to_have_text(["Three", "The miller"])
     page.get_by_role("button", name="Undo").click()
     expect(titles).to_have_count(3)
-    page.reload()
+    visit.reload()
     expect(titles).to_have_count(3)
     page.get_by_label("Search conversations").fill("nowhere")
     expect(page.locator("#conversations")).to_contain_text("No conversation says that")
@@ -67,7 +67,7 @@ def test_export_clear_import_is_a_round_trip(page_server, visit, tmp_path, expec
     page.keyboard.press("Control+,")
     page.get_by_role("button", name="Delete all conversations").click()
     expect(page.locator(".conversation")).to_have_count(0)
-    page.reload()
+    visit.reload()
     expect(page.locator(".conversation")).to_have_count(0)
     page.locator("#import-file").set_input_files(file)
     expect(page.locator(".notice")).to_contain_text("2 conversations imported")
@@ -119,7 +119,7 @@ def test_damaged_and_full_stores_do_no_harm(page_server, visit, expect):
             };
         })"""
     )
-    page.reload()
+    visit.reload()
     expect(page.locator(".notice")).to_contain_text("1 kept conversation could not be read")
     expect(page.locator(".conversation-title")).to_have_text(["Whole"])
     page.evaluate(
@@ -152,7 +152,7 @@ def test_a_reload_in_the_middle_keeps_what_came(page_server, visit, expect):
     until = time.monotonic() + 15
     while len(visit.kept()[0]["messages"]) < 2:
         assert time.monotonic() < until, "it is not kept before it has ended"
-    page.reload()
+    visit.reload()
     expect(page.locator(".answer .parts")).to_have_text(("word " * 20).strip())
     expect(page.locator(".figures")).to_contain_text("broken off")
     expect(page.get_by_label("Message", exact=True)).to_have_value("")

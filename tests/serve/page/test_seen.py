@@ -68,7 +68,7 @@ def test_dark_and_light_follow_the_system_until_chosen(page_server, visit, expec
     assert max(ground(page)[:3]) < 60
     page.get_by_label("Theme: as the system").click()
     assert min(ground(page)[:3]) > 200
-    page.reload()
+    visit.reload()
     expect(page.get_by_label("Theme: light")).to_be_visible()
     assert min(ground(page)[:3]) > 200, "remembered"
     page.get_by_label("Theme: light").click()
@@ -133,7 +133,7 @@ def test_every_text_can_be_read(page_server, visit, expect):
     server = page_server()
     server.worker.answers |= {
         "Show": [("text", EVERYTHING), ("python", "14 * 3"), ("python_output", "42")],
-        "Break": [("text", "Half"), ("error", "")],
+        "Break": [("text", "Half"), ("pause", ""), ("error", "")],
     }
     page = visit.open(server)
     assert page.evaluate(PALE) == [], "nothing said yet"
@@ -149,8 +149,9 @@ def test_every_text_can_be_read(page_server, visit, expect):
     assert page.evaluate(PALE) == [], "settings, one of them wrong"
     page.keyboard.press("Escape")
     page.keyboard.press("Control+Shift+O")
-    visit.say("Break")
+    visit.say("Break", until_answered=False)
     page.locator(".token").hover()
+    server.worker.go_on()
     page.get_by_label("Delete Show").click()
     expect(page.get_by_role("alert")).to_be_visible()
     expect(page.locator("#notices")).to_contain_text("deleted")

@@ -38,7 +38,7 @@ def test_of_several_models_one_is_chosen(page_server, visit, expect):
     page.get_by_label("Model", exact=True).select_option("town")
     visit.say("Hello")
     assert [len(worker.asked) for worker in server.workers] == [0, 1]
-    page.reload()
+    visit.reload()
     expect(page.get_by_label("Model", exact=True)).to_have_value("town")
 
 

@@ -21,6 +21,7 @@ def test_a_second_tab_sees_what_the_first_did(page_server, visit, expect):
     expect(other.locator(".conversation-title")).to_have_text(["From the first"])
     other.get_by_role("button", name="From the first", exact=True).click()
     expect(other.locator(".answer .parts")).to_have_text("You said: From the first")
+    page.bring_to_front()
     page.get_by_label("Delete From the first").click()
     expect(other.locator(".conversation-title")).to_have_count(0)
     expect(other.locator(".example").first).to_be_visible()

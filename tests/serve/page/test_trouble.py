@@ -54,7 +54,7 @@ def test_a_server_with_a_key_asks_for_it(page_server, visit, expect):
     visit.say("Hello")
     assert visit.answers() == ["You said: Hello"]
     assert "sesame" not in page.evaluate("JSON.stringify(localStorage)")
-    page.reload()
+    visit.reload()
     expect(page.locator("#model-name")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)  # this tab knows it
     page.keyboard.press("Control+,")
@@ -83,9 +83,11 @@ def test_a_refusal_shows_the_servers_words(page_server, visit, expect):
 
 def test_a_broken_answer_keeps_its_part(page_server, visit, expect):
     server = page_server()
-    server.worker.answers["Break"] = [("text", "So far so good"), ("error", "")]
+    server.worker.answers["Break"] = [("text", "So far so good"), ("pause", ""), ("error", "")]
     page = visit.open(server)
     visit.say("Break", until_answered=False)
+    expect(page.locator(".answer")).to_contain_text("So far so good")
+    server.worker.go_on()
     expect(page.get_by_role("alert")).to_contain_text("What came is kept")
     assert visit.answers() == ["So far so good"]
 
@@ -104,7 +106,7 @@ def test_a_connection_that_breaks_in_the_middle_loses_nothing(page_server, visit
     expect(problem).to_contain_text("The answer broke off")
     expect(page.locator(".figures")).to_contain_text("broken off")
     expect(page.get_by_label("Message", exact=True)).to_have_value("next in mind")
-    page.reload()
+    visit.reload()
     expect(page.locator(".answer .parts")).to_have_text("So far so good")
     expect(page.get_by_label("Message", exact=True)).to_have_value("next in mind")
     server.worker.go_on()
@@ -135,7 +137,7 @@ def test_a_server_about_to_stop_takes_no_more(page_server, visit, expect):
     visit.say("Hello", until_answered=False)
     expect(page.get_by_role("alert")).to_contain_text("the server is stopping; ask again later. Your message is kept.")
     expect(page.get_by_role("alert").get_by_role("button")).to_be_disabled()
-    page.reload()
+    visit.reload()
     expect(page.locator(".user .said")).to_have_text("Hello")
     server.server.going.is_draining = False
     page.get_by_role("button", name="Ask again").click()

@@ -96,6 +96,7 @@ def test_screen_readers_hear_sentences_and_find_their_way(page_server, visit, ex
         ("text", "One sentence. Half of"),
         ("pause", ""),
         ("text", " another."),
+        ("pause", ""),
         ("error", ""),
     ]
     page = visit.open(server)
@@ -106,6 +107,8 @@ def test_screen_readers_hear_sentences_and_find_their_way(page_server, visit, ex
     heard = page.get_by_role("log").locator("p")
     expect(heard).to_have_text(["Answering", "One sentence."])
     expect(page.get_by_role("article", name="Answer")).to_have_attribute("aria-busy", "true")
+    server.worker.go_on()
+    expect(page.locator(".answer")).to_contain_text("another.")
     server.worker.go_on()
     expect(heard).to_have_text(["Answering", "One sentence.", "Half of another."])
     expect(page.get_by_role("article", name="Answer")).to_have_attribute("aria-busy", "false")

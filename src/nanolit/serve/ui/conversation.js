@@ -16,7 +16,7 @@ export const PART_TYPES = ["text", "python", "python_output"];
 const FINISHES = ["stop", "length", "cancelled", "lost"];
 const MAX_TEXT = 1_000_000;
 const MAX_MESSAGES = 10_000;
-export const UNTITLED = "New conversation";
+const UNTITLED = "New conversation";
 
 /** @returns {Conversation} */
 export function newConversation(system = "") {

@@ -153,7 +153,7 @@ function drawTable({ head, aligns, rows }) {
   return el("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" }, body);
 }
 
-export function codeBlock(text, language) {
+function codeBlock(text, language) {
   const copy = el("button", { type: "button", class: "code-copy", "aria-label": "Copy this code", title: "Copy this code" }, icon("copy"));
   copy.addEventListener("click", () => copyText(text, copy));
   return el(

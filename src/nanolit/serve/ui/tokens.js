@@ -92,7 +92,7 @@ function bar(logprob) {
   return node;
 }
 
-export function percent(logprob) {
+function percent(logprob) {
   const share = 100 * Math.exp(logprob);
   return share >= 99.95 ? "100 %" : share >= 0.1 ? `${share.toFixed(1)} %` : "under 0.1 %";
 }
