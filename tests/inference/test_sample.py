@@ -13,7 +13,9 @@ from nanolit.inference.sample import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    log_probabilities,
     penalize_repetition,
+    penalized,
     row_generators,
     sample,
 )
@@ -123,3 +125,45 @@ def test_a_wrong_wish_is_named(fields, message):
     with pytest.raises(ValueError) as error:
         SamplingParams(**fields)
     assert str(error.value).startswith(message)
+
+
+def test_presence_and_frequency_are_openais():
+    """https://platform.openai.com/docs: logit - count * frequency - (count > 0) * presence, of written tokens only."""
+    logits, counts = torch.randn(1, 20), {3: 2, 5: 1}
+    params = SamplingParams(presence_penalty=0.7, frequency_penalty=-0.4)
+    expected = logits[0].clone()
+    for token, count in counts.items():
+        expected[token] += -0.7 + 0.4 * count
+    assert torch.allclose(penalized(logits[0], params, [1, 3, 9], counts), expected)
+    assert torch.equal(penalized(logits[0], params, [1, 3, 9], {}), logits[0]), "a prompt does not count"
+
+
+def test_repetition_is_that_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    logits = 3 * torch.randn(1, 20)
+    theirs = transformers.RepetitionPenaltyLogitsProcessor(1.4)(torch.tensor([[1, 3, 9, 3, 5]]), logits.clone())
+    ours = penalized(logits[0], SamplingParams(repetition_penalty=1.4), [1, 3, 9], {3: 1, 5: 1})
+    assert torch.allclose(ours, theirs[0])
+
+
+def test_bias_is_added_last():
+    logits = torch.tensor([1.0, -1.0, 0.5])
+    params = SamplingParams(repetition_penalty=2.0)
+    assert penalized(logits, params, [0, 1], {}, {0: -5.0, 2: 1.0}).tolist() == [-4.5, -2.0, 1.5]
+
+
+@pytest.mark.parametrize("wishes", [{}, {"top_k": 4}, {"top_p": 0.6}, {"min_p": 0.2, "temperature": 0.5}])
+def test_log_probabilities_are_of_what_is_drawn_from(wishes):
+    """Compared with how often each token really comes."""
+    logits = 2 * torch.randn(1, 12, generator=torch.Generator().manual_seed(0))
+    params = SamplingParams(seed=0, **wishes)
+    (generator,) = row_generators(params, [0])
+    n = 4000
+    drawn = torch.bincount(torch.cat([sample(logits, params, [generator]) for _ in range(n)]), minlength=12) / n
+    told = log_probabilities(logits, params)[0].exp()
+    assert torch.all((drawn - told).abs() < 4 * (told * (1 - told) / n).sqrt() + 1e-9)
+
+
+def test_at_temperature_zero_one_token_is_certain():
+    told = log_probabilities(torch.tensor([[0.0, 2.0, 1.0]]), SamplingParams(temperature=0.0))
+    assert told.exp().tolist() == [[0.0, 1.0, 0.0]]
