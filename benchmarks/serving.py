@@ -251,7 +251,7 @@ async def harm(server: Server, n: int, seed: int) -> Counter[str]:
 
 
 async def leaks(server: Server, arguments: Arguments) -> list[Row]:
-    await harm(server, arguments.requests // 4, 1)  # buffers and threads are there after that
+    await harm(server, max(300, arguments.requests // 2), 1)  # buffers, threads and oneDNN's kernels are there then
     await settled(server)
     memory, threads = server.status("VmRSS"), server.status("Threads")
     outcomes = await harm(server, arguments.requests, 2)

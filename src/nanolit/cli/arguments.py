@@ -55,7 +55,8 @@ def list_settings(cls: type) -> str:
     lines = []
     for field in sorted(fields(cls), key=lambda field: field.default is not MISSING):
         default: Any = field.default
-        shown = str(default).lower() if isinstance(default, bool) else {None: "null", (): "none"}.get(default, default)
+        shown = ", ".join(default) if isinstance(default, tuple) else str(default)
+        shown = {"None": "null", "": "none", "True": "true", "False": "false"}.get(shown, shown)
         lines.append(f"  {field.name + '=':<20}{'required' if default is MISSING else f'default {shown}'}")
     return "\n".join(lines)
 

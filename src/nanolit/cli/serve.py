@@ -25,8 +25,8 @@ HELP = f"""usage: nanolit serve model=MODEL [key=value …]
 
 MODEL is a run folder, a model directory, a folder of Hugging Face, or a name on its hub. The page is at /, the API
 under /v1, and OpenAI's clients work unchanged. Only this machine can reach it unless host= says otherwise, which needs
-a key in {API_KEY} or api_key=. SIGTERM or Ctrl-C lets running answers end, a second one does not. backend=vllm hands
-one model over to vLLM, where it is installed.
+a key in {API_KEY} or api_key=. SIGTERM or Ctrl-C lets running answers end, a second one does not.
+backend=vllm hands one model over to vLLM, where it is installed.
 """
 
 
@@ -65,12 +65,10 @@ def run(config: ServeConfig) -> int:
 
         return vllm.serve(config)
     try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"nanolit serve needs its extra ({error}): pip install 'nanolit[serve]'") from error
-    from nanolit.serve.run import Server, bind
-    from nanolit.serve.served import Models
+        from nanolit.serve.run import Server, bind
+        from nanolit.serve.served import Models
+    except ModuleNotFoundError as error:
+        raise ValueError(f"nanolit serve needs the serve extra ({error}): pip install 'nanolit[serve]'") from error
 
     sources = named(config.model)
     listener = bind(_part(ServerSettings, config))  # before minutes go by with loading
@@ -90,10 +88,10 @@ def named(sources: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in sources:
         path = Path(source).resolve() if Path(source).exists() else Path(source)
-        parts = [part for part in path.parts if part not in (path.root, "model")]
+        parts = [part for part in path.parts if part not in (path.root, "model")] or [source]
         name = "/".join(parts[-2:] if parts[-1][:1].isdigit() else parts[-1:])
         name = source if name in found else name
-        if name in found:
+        if name in found or source in found.values():
             raise ValueError(f"model: got {source} twice; name each once")
         found[name] = source
     return found

@@ -28,7 +28,8 @@ Reader = Callable[[Mapping[str, Any], Models, ServerSettings, str], Order]
 def make_app(models: Models, settings: ServerSettings, going: Going | None = None) -> ASGIApp:
     """`going`: where whoever runs it finds the answers that are being written."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    metrics, going, page, started = Metrics(), going or Going(), Page(), time.monotonic()
+    metrics, page, started = Metrics(), Page(), time.monotonic()
+    going = Going() if going is None else going
     errors.install(app)
 
     async def answer(request: Request, read: Reader, form: type[Form]) -> Response:
@@ -57,7 +58,7 @@ def make_app(models: Models, settings: ServerSettings, going: Going | None = Non
     async def tell_model(name: str) -> dict[str, Any]:
         return models.find(name).card()
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, Any]:
         status = "draining" if going.is_draining else "ok"
         return {"status": status, "models": list(models.by_id), "version": __version__}
@@ -71,7 +72,7 @@ def make_app(models: Models, settings: ServerSettings, going: Going | None = Non
     async def tell_metrics() -> Response:
         return PlainTextResponse(metrics.text(models), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request) -> Response:
         return page.response("index.html", request)
 

@@ -9,6 +9,8 @@ from fastapi import Request
 
 from nanolit.serve.errors import Refusal
 
+PATIENCE = 8  # times the limit are read and let go: a client that still sends would not hear why it is refused
+
 
 async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes:
     """Counted while it comes: a client may say nothing, or something else, about its length."""
@@ -16,18 +18,21 @@ async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(f"got a body of type {kind[:60]!r}, allowed: application/json; send that as Content-Type")
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told[:20]) > max_bytes:
-        raise _too_long(max_bytes)
-    body = bytearray()
+    body, n = bytearray(), 0
     try:
         async with asyncio.timeout(timeout_s):
             async for part in request.stream():
-                body += part
-                if len(body) > max_bytes:
-                    raise _too_long(max_bytes)
+                n += len(part)
+                if n <= max_bytes:
+                    body += part
+                elif n > PATIENCE * max_bytes:
+                    break
     except TimeoutError:
         raise Refusal("the body did not come in time; send it faster", status=408, code="timeout") from None
+    if n > max_bytes:
+        # What may still come is not read, so the connection cannot go on.
+        headers = {"Connection": "close"}
+        raise Refusal(f"the body is longer than {max_bytes} bytes; send less", status=413, headers=headers)
     return bytes(body)
 
 
@@ -51,12 +56,6 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal("the body is not a JSON object; send {…}")
     return value
-
-
-def _too_long(max_bytes: int) -> Refusal:
-    # What is still to come is not read, so the connection cannot go on.
-    headers = {"Connection": "close"}
-    return Refusal(f"the body is longer than {max_bytes} bytes; send less", status=413, headers=headers)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -56,7 +56,10 @@ class Reply(Response):
                 if self.form.order.is_stream:
                     await self._stream(answers, send)
                 else:
-                    await JSONResponse(self.form.whole(await self._collect(answers)))(scope, receive, send)
+                    found = await self._collect(answers)
+                    # Many answers with log-probabilities are long, and others go on meanwhile.
+                    response = await asyncio.to_thread(lambda: JSONResponse(self.form.whole(found)))
+                    await response(scope, receive, send)
         except Gone:
             self.status_code = 499
 

@@ -217,7 +217,7 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _encoded(text: str | list[int], model: Served, wishes: _Wishes) -> Sequence[int]:
+def _encoded(text: str | list[int], model: Served, wishes: _Wishes) -> list[int]:
     from nanolit.inference.generate import text_prompt
 
     try:
@@ -226,7 +226,8 @@ def _encoded(text: str | list[int], model: Served, wishes: _Wishes) -> Sequence[
         raise Refusal(f"prompt: {str(error).removeprefix('prompt: ')}", "prompt") from None
     limit = wishes.limit(model)
     if wishes.is_cut and len(prompt) > limit:
-        return prompt[-limit:]
+        begin = prompt[:1] if prompt[0] == model.tokenizer.bos_id else []
+        return begin + prompt[len(prompt) - limit + len(begin) :]
     if len(prompt) >= model.block_size:
         raise _too_long(prompt, model, "shorten it, or truncate=left cuts its beginning", "prompt")
     return prompt

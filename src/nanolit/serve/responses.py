@@ -122,7 +122,7 @@ class ChatForm(Form):
             delta = {"part": {"type": piece.kind, "text": piece.text}}
         elif piece.text or piece.tokens:
             delta = {"content": piece.text}
-        logprobs = self._logprobs(piece.tokens) if piece.tokens else None
+        logprobs = self._logprobs(piece.tokens) if piece.tokens and piece.kind == "text" else None
         return self._delta(piece.index, delta, logprobs, piece.finish)
 
     def _delta(
@@ -174,14 +174,23 @@ class TextForm(Form):
     def _logprobs(self, index: int, tokens: Sequence[TokenInfo]) -> dict[str, Any] | None:
         if not self.with_logprobs:
             return None
-        decode, offsets = self.tokenizer.decode, self._offsets[index]
+        named, offsets = self._named, self._offsets[index]
         return {
-            "tokens": [decode([info.id]) for info in tokens],
+            "tokens": [named(info.id) for info in tokens],
             "token_logprobs": [_finite(info.logprob) for info in tokens],
             "sampled_logprobs": [_finite(info.sampled_logprob) for info in tokens],
-            "top_logprobs": [{decode([token]): _finite(logprob) for token, logprob in info.top} for info in tokens],
+            "top_logprobs": [{named(token): _finite(logprob) for token, logprob in info.top} for info in tokens],
             "text_offset": [offsets.next(info.bytes) for info in tokens],
         }
+
+    def _named(self, token: int) -> str:
+        """Part of a character by its bytes, as OpenAI writes it: as text all such tokens would have one name."""
+        text = self.tokenizer.decode([token])
+        return (
+            text
+            if "\ufffd" not in text
+            else "bytes:" + "".join(f"\\x{b:02x}" for b in self.tokenizer.token_bytes(token))
+        )
 
 
 class _Offsets:

@@ -43,7 +43,7 @@ class ServerSettings:
     def is_loopback(self) -> bool:
         """Can nothing but this machine reach it?"""
         try:
-            found = socket.getaddrinfo(self.host or "0.0.0.0", None)
+            found = socket.getaddrinfo(self.host, None)
         except (OSError, UnicodeError) as error:
             raise ValueError(f"host: got {self.host!r}, which names no address of this machine ({error})") from None
         return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
