@@ -1,12 +1,14 @@
 """How fast the engine writes, against everything computed anew for each token, nanoGPT's `generate`, and the cached
 `generate` of transformers: greedy text of the same weights in the same run, which must be equal.
 
-    python benchmarks/generation.py [nanogpt=CLONE] [new_tokens=256] [repeats=5] [device=cpu] [parts=[char,gpt2]]
+    python benchmarks/generation.py [nanogpt=CLONE] [checkpoint=CKPT_PT] [new_tokens=256] [repeats=5] [device=cpu]
+        [parts=[char,gpt2]]
 
-char: nanoGPT's character-level network (6 layers, width 384, block 256). gpt2: GPT-2 124M, at batch 1 and 8. Weights
-are random, so greedy text soon repeats itself, which the engine would guess ahead: without that it is measured, unless
-a line says so. CLONE is a work tree of github.com/karpathy/nanoGPT. Promises: 10 times nanoGPT's way, 1.5 times
-transformers at batch 1, and 2 times at batch 8, all in float32.
+char: nanoGPT's character-level network (6 layers, width 384, block 256), with the weights of a checkpoint of nanoGPT or
+random ones. gpt2: GPT-2 124M at batch 1 and 8 with random weights. What the engine guesses ahead it guesses well where
+text repeats itself, as greedy text of random weights does; so it is measured without guessing too. CLONE is a work tree
+of github.com/karpathy/nanoGPT. Promises: 10 times nanoGPT's way, 1.5 times transformers at batch 1, and 2 times at
+batch 8, all in float32.
 """
 
 import copy
@@ -38,6 +40,7 @@ Texts = list[list[int]]
 @dataclass(frozen=True)
 class Arguments:
     nanogpt: str | None = None
+    checkpoint: str | None = None
     new_tokens: int = 256
     repeats: int = 5
     device: str = "cpu"
@@ -68,22 +71,29 @@ def anew(model: torch.nn.Module, prompts: Sequence[list[int]], new_tokens: int, 
 
 def char_ways(arguments: Arguments, device: torch.device) -> dict[str, Callable[[], Texts]]:
     n, prompts = arguments.new_tokens, [[0]]
-    model = GPT(GPTConfig(**CHAR))
+    content = {"model": None, "model_args": CHAR}
+    if arguments.checkpoint:
+        content = torch.load(arguments.checkpoint, map_location="cpu", weights_only=True)
     ways: dict[str, Callable[[], Texts]] = {}
+    model = GPT(GPTConfig(**CHAR))
     if arguments.nanogpt:
         module = nanogpt_module(Path(arguments.nanogpt))
-        theirs = module.GPT(module.GPTConfig(**CHAR)).to(device).eval()
-        config, tensors = read_checkpoint({"model": theirs.state_dict(), "model_args": CHAR}, "nanoGPT")
-        model = GPT(config)
-        model.load_state_dict({name: tensors.get(name) for name in tensors.specs})
+        theirs = module.GPT(module.GPTConfig(**content["model_args"]))
+        content["model"] = content["model"] or theirs.state_dict()
+        theirs.load_state_dict(content["model"])
+        theirs = theirs.to(device).eval()
         start = torch.tensor(prompts, device=device)
         ways["nanoGPT"] = lambda: theirs.generate(start, n, top_k=1)[:, 1:].tolist()
+    if content["model"]:
+        config, tensors = read_checkpoint(content, "nanoGPT")
+        model = GPT(config)
+        model.load_state_dict({name: tensors.get(name) for name in tensors.specs})
     model = model.to(device).eval()
     plain = copy.deepcopy(model)
     prepare(model)
     return {
-        "nanolit": writer(model, prompts, n),
-        "nanolit, guessing ahead": writer(model, prompts, n, n_guesses=7),
+        "nanolit": writer(model, prompts, n, n_guesses=7),
+        "nanolit, not guessing": writer(model, prompts, n),
         "everything anew": lambda: anew(plain, prompts, n, device),
         **ways,
     }
@@ -102,12 +112,14 @@ def gpt2_ways(batch: int, arguments: Arguments, device: torch.device) -> dict[st
     n, start = arguments.new_tokens, torch.randint(50257, (batch, 16), device=device)
     prompts = start.tolist()
     asked = {"max_new_tokens": n, "do_sample": False, "attention_mask": torch.ones_like(start)}
-    ways: dict[str, Callable[[], Texts]] = {"nanolit": writer(models["auto"], prompts, n)}
+    ways: dict[str, Callable[[], Texts]] = {
+        "nanolit": writer(models["auto"], prompts, n, n_guesses=7),
+        "nanolit, not guessing": writer(models["auto"], prompts, n),
+    }
     for weights in ("stored", "bfloat16", "int8"):
-        ways[f"nanolit, weights={weights}"] = writer(models[weights], prompts, n)
+        ways[f"nanolit, not guessing, weights={weights}"] = writer(models[weights], prompts, n)
     for decoding in ("graphs", "compile") if device.type == "cuda" else ():
-        ways[f"nanolit, decoding={decoding}"] = writer(models["auto"], prompts, n, decoding=decoding)
-    ways["nanolit, guessing ahead"] = writer(models["auto"], prompts, n, n_guesses=7)
+        ways[f"nanolit, not guessing, decoding={decoding}"] = writer(models["auto"], prompts, n, decoding=decoding)
     ways["transformers"] = lambda: theirs.generate(start, **asked)[:, 16:].tolist()
     return ways
 
@@ -132,12 +144,12 @@ def measure(ways: dict[str, Callable[[], Texts]], repeats: int, device: torch.de
 
 
 def rows_of(part: str, speeds: dict[str, list[float]], limits: dict[str, str]) -> list[Row]:
-    fast = speeds["nanolit"]
     rows = [Row(f"{part}: {name}", "tokens/s", values) for name, values in speeds.items()]
-    for name in speeds:
-        if not name.startswith("nanolit"):
-            ratios = [mine / slow for mine, slow in zip(fast, speeds[name], strict=True)]
-            rows.append(Row(f"{part}: nanolit / {name}", "", ratios, limits.get(name, "")))
+    for ours in ("nanolit", "nanolit, not guessing"):
+        for name in speeds:
+            if not name.startswith("nanolit"):
+                ratios = [mine / slow for mine, slow in zip(speeds[ours], speeds[name], strict=True)]
+                rows.append(Row(f"{part}: {ours} / {name}", "", ratios, limits[name] if ours == "nanolit" else ""))
     return rows
 
 
