@@ -107,7 +107,7 @@ def test_sigterm_lets_answers_end(start, endless):
     assert events.pop() == b"[DONE]"
     ends = [choice["finish_reason"] for event in events for choice in json.loads(event)["choices"]]
     assert ends.count("length") == 20
-    assert server.end() == (0, "")
+    assert server.end(signals=0) == (0, "")
 
 
 def test_the_second_signal_does_not(start, endless):

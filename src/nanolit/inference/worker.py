@@ -86,6 +86,7 @@ class Worker:
         self._is_closing = False
         self._stats = WorkerStats(self._engine.n_slots)
         self._readers: dict[Row, tuple[Ticket, Reader]] = {}
+        self._told: dict[Ticket, list[Piece]] = {}  # of this step, by whom it is for
         self._counts: Counter[str] = Counter()
         self._finished: Counter[str] = Counter()
         self._answer_s = 1.0  # what an answer takes, about
@@ -145,17 +146,26 @@ class Worker:
     # In the worker's thread
 
     def _run(self) -> None:
-        while self._take_news():
-            try:
-                events = self._engine.step()
-            except Exception:
-                logging.getLogger(__name__).exception("a step failed; the answers that were being written are lost")
-                self._end_broken(self._engine.reset())
-            else:
-                self._counts["steps"] += bool(events)
-                self._tell()  # before anybody is called back, who may take his time
-                self._hand_out(events)
-            self._tell()
+        try:
+            while self._take_news():
+                self._step()
+                self._tell()
+                self._hand_out()
+        finally:  # nobody waits for ever for a thread that has died
+            with self._changed:
+                self._is_closing = True
+            self._end_broken(list(self._readers))
+            self._hand_out()
+
+    def _step(self) -> None:
+        try:
+            events = self._engine.step()
+        except Exception:
+            logging.getLogger(__name__).exception("a step failed; the answers that were being written are lost")
+            self._end_broken(self._engine.reset())
+        else:
+            self._counts["steps"] += bool(events)
+            self._read(events)
 
     def _take_news(self) -> bool:
         """Waits for something to do; False: there will be nothing more."""
@@ -179,7 +189,7 @@ class Worker:
             self._end(ticket, [(row, "cancelled") for row in rows])
         return True
 
-    def _hand_out(self, events: Sequence[Event]) -> None:
+    def _read(self, events: Sequence[Event]) -> None:
         ended: dict[Row, Finish] = {}
         touched: dict[Ticket, None] = {}
         for event in events:
@@ -203,7 +213,7 @@ class Worker:
             self._end(ticket, [(row, "error") for row in list(ticket.rows) if row in rows])
 
     def _end(self, ticket: Ticket, ended: Sequence[tuple[Row, Finish]], pieces: Sequence[Piece] = ()) -> None:
-        """Tells the last pieces of these rows, after others of the same request."""
+        """The last pieces of these rows are to be told after others of the same request."""
         told = list(pieces)
         for row, finish in ended:
             reader = ticket.rows.pop(row)
@@ -212,13 +222,18 @@ class Worker:
             self._finished[told[-1].finish or ""] += 1
             self._counts["cached"] += row.n_cached if row.number == 0 else 0
             self._answer_s += 0.1 * (time.perf_counter() - ticket.begin - self._answer_s)
-        if not told:
-            return
-        try:
-            ticket.deliver(told)
-        except Exception:
-            logging.getLogger(__name__).exception("whoever asked did not take the answer; it is cancelled")
-            ticket.cancel()
+        if told:
+            self._told.setdefault(ticket, []).extend(told)
+
+    def _hand_out(self) -> None:
+        """After the figures, so that who has an answer finds it counted."""
+        told, self._told = self._told, {}
+        for ticket, pieces in told.items():
+            try:
+                ticket.deliver(pieces)
+            except Exception:
+                logging.getLogger(__name__).exception("whoever asked did not take the answer; it is cancelled")
+                ticket.cancel()
 
     def _tell(self) -> None:
         engine, counts = self._engine, self._counts
