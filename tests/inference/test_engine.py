@@ -252,6 +252,30 @@ def test_after_a_broken_step_the_engine_is_as_new():
     assert (row.written, row.n_cached) == (alone.written, 0)
 
 
+def test_after_a_broken_step_siblings_that_waited_go_on():
+    engine = Counting(build(), n_slots=2)
+    rows = engine.submit(request(TEXT[:60], n=4))
+    feed = engine.slots.feed
+    engine.slots.feed = lambda *a, **k: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        engine.step()
+    engine.slots.feed = feed
+    engine.reset()
+    run(engine)
+    assert [row.finish for row in rows] == ["error", "error", "length", "length"]
+
+
+def test_a_row_whose_guesses_fail_is_guessed_for_less_and_less():
+    """Text that seems to repeat itself and does not: the model says something else each time."""
+    engine = Counting(build(), n_slots=1, n_guesses=7)
+    engine.submit(request([1, 2, 3, 4] * 20, max_new_tokens=30))
+    wrong = [[49] * 7]
+    asked = []
+    engine.drafter.propose = lambda slots, texts, n: asked.append(len(slots)) or wrong[: len(slots)]
+    run(engine)
+    assert sum(asked) <= 5, "after the passes 1, 2, 4, 8 and 16"
+
+
 def test_nothing_is_kept_of_thousands_of_rows():
     engine = Engine(build(n_layer=1), EngineSettings(n_slots=8))
     for i in range(1500):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nanolit.inference.params import SamplingParams
 from nanolit.inference.sample import (
+    bias_vector,
     draw,
     keep_min_p,
     keep_top_k,
@@ -149,7 +150,7 @@ def test_repetition_is_that_of_transformers():
 def test_bias_is_added_last():
     logits = torch.tensor([1.0, -1.0, 0.5])
     params = SamplingParams(repetition_penalty=2.0)
-    assert penalized(logits, params, [0, 1], {}, {0: -5.0, 2: 1.0}).tolist() == [-4.5, -2.0, 1.5]
+    assert penalized(logits, params, [0, 1], {}, bias_vector({0: -5.0, 2: 1.0}, logits)).tolist() == [-4.5, -2.0, 1.5]
 
 
 @pytest.mark.parametrize("wishes", [{}, {"top_k": 4}, {"top_p": 0.6}, {"min_p": 0.2, "temperature": 0.5}])

@@ -130,6 +130,10 @@ def test_the_first_tool_with_an_answer_is_heard_and_one_that_fails_is_not(caplog
     with caplog.at_level(logging.ERROR):
         assert calls(ids("<|python_start|>", "b", "<|python_end|>")) == ids("<|output_start|>", "2", "<|output_end|>")
         assert calls(ids("<|python_start|>", "2*3", "<|python_end|>")) == ids("<|output_start|>", "6", "<|output_end|>")
+        wrong = ToolCalls(CHAT, [Tool({"c": 42}), Tool({"c": "9" * 100_000})])
+        assert wrong(ids("<|python_start|>", "c", "<|python_end|>")) == ids(
+            "<|output_start|>", "9" * 8000, "<|output_end|>"
+        )
     assert "the tool 'python' failed on 'b'" in caplog.text
 
 

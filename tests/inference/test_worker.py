@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 import torch
 
-from nanolit.inference.answer import Piece, TextRequest
+from nanolit.inference.answer import Closed, Full, Piece, TextRequest
 from nanolit.inference.generate import generate, text_prompt
 from nanolit.inference.params import EngineSettings, SamplingParams
-from nanolit.inference.worker import Full, Worker
+from nanolit.inference.worker import Worker
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import GPT
 from nanolit.tokenizers.byte import ByteTokenizer
@@ -198,6 +198,54 @@ def test_a_broken_step_ends_what_ran_and_nothing_else():
         worker.close()
 
 
+def test_an_answer_that_ended_in_a_step_that_broke_is_told_too():
+    model = build()
+    worker = Worker(model, BYTES, settings=EngineSettings(n_slots=4, n_guesses=0))
+    real, collectors = model.forward, [Collector(), Collector()]
+
+    def forward(ids, **kwargs):
+        if ids.size(1) == 1 and collectors[0].pieces:
+            raise RuntimeError("out of memory")
+        return real(ids, **kwargs)
+
+    try:
+        started = threading.Event()
+        worker.submit(request("x", max_new_tokens=100, temperature=0.0), lambda p: (collectors[0](p), started.wait(20)))
+        wait_until(lambda: collectors[0].pieces)
+        model.forward = forward
+        worker.submit(request("long enough", max_new_tokens=1), collectors[1])  # ends with its prompt, in that step
+        started.set()
+        assert [collector.finishes() for collector in collectors] == [["error"], ["error"]]
+        assert not worker._readers
+    finally:
+        worker.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_leaves_nobody_waiting():
+    worker = Worker(build(), BYTES, settings=EngineSettings(n_slots=1))
+    collectors = [Collector(), Collector(), Collector()]
+
+    def die():
+        worker.submit(request("later"), collectors[2])  # it has arrived and was not looked at
+        raise SystemExit
+
+    worker.submit(request("x", max_new_tokens=100, temperature=0.0), collectors[0])
+    worker.submit(request("y"), collectors[1])
+    worker._engine.step = die
+    assert [collector.finishes() for collector in collectors] == [["error"]] * 3
+    wait_until(lambda: not worker.is_alive)
+    with pytest.raises(Closed):
+        worker.submit(request("x"), Collector())
+
+
+def test_a_token_is_told_when_all_of_its_text_is_out(worker):
+    whole = texts(list(worker.stream(request("Once", temperature=0.0, max_new_tokens=60))))[0]
+    stop = whole[7:9] + "\0"  # begins, and does not come
+    for piece in worker.stream(request("Once", temperature=0.0, max_new_tokens=60, stop=(stop,))):
+        assert piece.text == b"".join(token.bytes for token in piece.tokens).decode(errors="replace")
+
+
 def test_whoever_does_not_take_an_answer_loses_it_alone(worker):
     def deliver(pieces):
         raise RuntimeError("no")
@@ -214,14 +262,14 @@ def test_closing_lets_answers_end_or_after_a_time_ends_them():
         worker.submit(request("x"), collector)
     worker.close()
     assert all(collector.done.is_set() and collector.finishes() != ["cancelled"] for collector in collectors)
-    with pytest.raises(ValueError, match="closing"):
+    with pytest.raises(Closed):
         worker.submit(request("x"), Collector())
 
     worker = Worker(build(), BYTES, settings=EngineSettings(n_slots=1))
     collectors = [Collector() for _ in range(30)]
     for collector in collectors:
         worker.submit(request("x", max_new_tokens=120, temperature=0.0, stop=("\0\0",)), collector)
-    worker.close(timeout_s=0.01)
+    worker.close(timeout_s=0)
     assert all(collector.done.is_set() for collector in collectors)
     assert collectors[-1].finishes() == ["cancelled"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from nanolit.inference.answer import Piece, TextRequest, TokenInfo
+from nanolit.inference.answer import Full, Piece, TextRequest, TokenInfo
 from nanolit.inference.params import SamplingParams
-from nanolit.inference.worker import Full, WorkerStats
+from nanolit.inference.worker import WorkerStats
 from nanolit.serve.dialogue import Dialogue
 from nanolit.tokenizers.bpe import SPLIT_PATTERN, BPETokenizer
 from nanolit.tokenizers.vocabulary import CHAT_SPECIALS

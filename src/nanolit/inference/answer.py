@@ -21,6 +21,18 @@ class TextRequest:
     client: str = ""  # requests of one client queue behind each other, clients take turns
 
 
+class Full(ValueError):
+    """The queue is; `retry_after_s` is when a place in it may be free."""
+
+    def __init__(self, n_waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{n_waiting} answers are waiting already; ask again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class Closed(Exception):
+    """The worker takes no more requests."""
+
+
 class TokenInfo(NamedTuple):
     """A token that was drawn. `logprob` is the model's own, `sampled_logprob` that of the distribution drawn from."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nanolit.inference.request import Row, Scores
-from nanolit.inference.sample import has_penalties, log_probabilities, penalized, sample
+from nanolit.inference.sample import bias_vector, has_penalties, log_probabilities, penalized, sample
 
 
 def choose(rows: Sequence[Row], logits: Tensor) -> list[tuple[int, Scores | None]]:
@@ -36,8 +36,10 @@ def _moved(rows: Sequence[Row], logits: Tensor) -> Tensor:
     if wanted:
         logits = logits.float().clone()
     for i in wanted:
-        request = rows[i].request
-        logits[i] = penalized(logits[i], request.params, request.prompt, rows[i].counts, request.logit_bias)
+        request, group = rows[i].request, rows[i].group
+        if request.logit_bias and group.bias is None:
+            group.bias = bias_vector(request.logit_bias, logits)
+        logits[i] = penalized(logits[i], request.params, request.prompt, rows[i].counts, group.bias)
     return logits
 
 

@@ -8,8 +8,8 @@ product. It knows no text, no tokenizer and no threads (worker.py).
 B rows of a pass   T tokens   V vocabulary
 """
 
-import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class Engine:
         settings = settings or EngineSettings()
         self.model, self.settings, self.n_ids = model, settings, n_ids
         self.max_len = min(settings.max_len or model.config.block_size, model.config.block_size)
-        self.n_slots = _n_slots(model, self.max_len, settings)
+        self.n_slots = _n_slots([model] if draft is None else [model, draft], self.max_len, settings)
         self.slots = make_slots(model, self.n_slots, self.max_len, settings.decoding, settings.n_guesses)
         self.running: list[Row] = []  # row i is in slot i
         self.waiting: FairQueue[Row] = FairQueue()
@@ -51,8 +51,8 @@ class Engine:
             self.drafter = NGramDrafter() if draft is None else ModelDrafter(draft, self.n_slots, self.max_len)
         is_cpu = next(iter(model.parameters())).device.type == "cpu"
         self.chunk = 512 if is_cpu else 4096  # tokens of prompts in a step: others wait no longer than that takes
-        # More rows than that keep the processor busy, and guesses that fail are no longer free (docs/benchmarks.md).
-        self.max_guessed_width = PAD if is_cpu else 4 * PAD
+        # Tokens of a guessed pass: with more the processor is busy, and guesses that fail are no longer free.
+        self.max_guessed_width = 16 if is_cpu else 64
         self._clock, self._used = 0, [0] * self.n_slots  # when each slot was let go
         self._n_admitted = 0
         self._slid: list[Row] = []  # whose window has moved in this pass
@@ -96,7 +96,7 @@ class Engine:
         """After a step that broke off: running rows, which are returned, end, and nothing in the slots is believed."""
         broken = list(self.running)
         for row in broken:
-            row.finish, row.slot = "error", NO_SLOT
+            row.finish, row.slot, row.group.leader = "error", NO_SLOT, None
         self.running.clear()
         self._slid.clear()
         for slot in range(self.n_slots):
@@ -250,9 +250,13 @@ class Engine:
         n = min(self.settings.n_guesses, self.max_guessed_width // len(self.running) - 1)
         if self.drafter is None or n < 1:
             return [[] for _ in rows]
-        guesses = self.drafter.propose([row.slot for row in rows], [row.ids[row.start :] for row in rows], n)
-        rooms = [self.max_len - (len(row.ids) - row.start) for row in rows]
-        return [guess[: max(room, 0)] for guess, room in zip(guesses, rooms, strict=True)]
+        asked = [row for row in rows if row.n_passes_off == 0]
+        found = self.drafter.propose([row.slot for row in asked], [row.ids[row.start :] for row in asked], n)
+        guesses = {row.slot: guess for row, guess in zip(asked, found, strict=True)}
+        for row in rows:
+            row.n_passes_off = max(0, row.n_passes_off - 1)
+        rooms = [max(0, self.max_len - (len(row.ids) - row.start)) for row in rows]
+        return [guesses.get(row.slot, [])[:room] for row, room in zip(rows, rooms, strict=True)]
 
     def _check(
         self, rows: list[Row], guesses: list[list[int]], places: list[int], n_fed: int, logits: Tensor
@@ -273,6 +277,10 @@ class Engine:
             going = on
             if not going:
                 break
+        for i, row in enumerate(rows):
+            if guesses[i]:  # each one in a row that fails doubles the time until the next: text may not repeat itself
+                row.n_wrong = 0 if kept[places[i]] > 1 else min(row.n_wrong + 1, 6)
+                row.n_passes_off = 2**row.n_wrong - 1
         self.slots.keep(kept)
         self._let_go(events)
         return events
@@ -345,9 +353,9 @@ def _n_equal(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
-def _n_slots(model: Network, max_len: int, settings: EngineSettings) -> int:
-    each = slot_bytes(model, max_len)
-    free = _free_bytes(next(iter(model.parameters())).device) // 2
+def _n_slots(models: Sequence[Network], max_len: int, settings: EngineSettings) -> int:
+    each = sum(slot_bytes(model, min(max_len, model.config.block_size)) for model in models)
+    free = _free_bytes(next(iter(models[0].parameters())).device) // 2
     allowed = free if settings.memory_gib is None else int(settings.memory_gib * 2**30)
     n = settings.n_slots or min(32, max(1, allowed // each))
     if n * each > allowed and settings.memory_gib is not None:
@@ -361,6 +369,7 @@ def _n_slots(model: Network, max_len: int, settings: EngineSettings) -> int:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # what is only a cache of files counts as free there
+        return int(meminfo.read_text().partition("MemAvailable:")[2].split()[0]) * 1024
     return 8 * 2**30

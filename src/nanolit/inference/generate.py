@@ -38,7 +38,7 @@ def generate_ids(
     model.eval()  # no dropout
     try:
         max_len = min(len(prompt_ids) + params.max_new_tokens, model.config.block_size)
-        settings = EngineSettings(n_slots=len(rows), max_len=max_len, reuse_prefixes=False)
+        settings = EngineSettings(n_slots=min(len(rows), 32), max_len=max_len, reuse_prefixes=False)
         request = Request(prompt_ids, params, rows, frozenset(stop_ids), when_full="slide")
         yield from _columns(Engine(model, settings, n_ids, draft), request)
     finally:

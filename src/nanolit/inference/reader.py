@@ -12,7 +12,7 @@ from nanolit.tokenizers.protocol import Tokenizer
 class Reader:
     """Pieces gather until they are taken. Special tokens are not shown; stop strings are looked for in text only.
 
-    A token comes out with the first text that comes out after it: what a stop string holds back is nowhere to be seen.
+    A token comes out when the last of its text has: what a stop string holds back is nowhere to be seen.
     """
 
     def __init__(self, index: int, request: TextRequest, tokenizer: Tokenizer) -> None:
@@ -68,8 +68,12 @@ class Reader:
 
     def _say(self, text: str, is_last: bool = False) -> None:
         if text or (is_last and self._held):
-            self._add(text, self._held)
-            self._held = []
+            n, n_bytes = len(self._held), 0 if is_last else self._text.n_held_bytes
+            while n and n_bytes > 0:  # of the last ones a part is held back
+                n -= 1
+                n_bytes -= len(self._held[n].bytes)
+            self._add(text, self._held[:n])
+            self._held = self._held[n:]
 
     def _add(self, text: str, tokens: Sequence[TokenInfo]) -> None:
         if self._pieces and self._pieces[-1].kind == self._kind:

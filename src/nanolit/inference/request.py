@@ -55,6 +55,7 @@ class Group:
 
     leader: Row | None = None
     is_computed = False
+    bias: torch.Tensor | None = None  # (V,) what is added to logits, made once for all tokens (choose.py)
 
 
 class Row:
@@ -66,6 +67,7 @@ class Row:
         self.start = self.n_drawn = self.n_cached = 0
         self.counts: dict[int, int] = {}  # how often each token was drawn
         self.slot = NO_SLOT
+        self.n_wrong = self.n_passes_off = 0  # guesses in a row that failed, and passes until the next one
         self.turn = 0  # the how manieth row it was that got a slot
         self.finish: Finish | None = None
 

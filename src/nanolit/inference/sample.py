@@ -65,10 +65,11 @@ def penalized(
     params: SamplingParams,
     prompt: Collection[int],
     counts: Mapping[int, int],
-    bias: Mapping[int, float] | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Logits (V,) of one row; `counts`: how often it has written each token. The repetition penalty looks at the prompt
-    too, as in its paper, the other two do not, as in OpenAI's and vLLM's.
+    """Logits (V,) of one row; `counts`: how often it has written each token; `bias` (V,) is added in the end.
+
+    The repetition penalty looks at the prompt too, as in its paper, the other two do not, as in OpenAI's and vLLM's.
     """
     logits = logits.float()
     if params.repetition_penalty != 1 and (prompt or counts):
@@ -78,10 +79,14 @@ def penalized(
         times = torch.tensor(list(counts.values()), device=logits.device)
         written = torch.tensor(list(counts), device=logits.device)
         logits = logits.index_add(0, written, -(params.presence_penalty + params.frequency_penalty * times))
-    if bias:
-        added = torch.tensor(list(bias.values()), dtype=torch.float32, device=logits.device)
-        logits = logits.index_add(0, torch.tensor(list(bias), device=logits.device), added)
-    return logits
+    return logits if bias is None else logits + bias
+
+
+def bias_vector(bias: Mapping[int, float], logits: Tensor) -> Tensor:
+    """As a tensor beside logits (…,V)."""
+    vector = torch.zeros(logits.size(-1), device=logits.device)
+    vector[list(bias)] = torch.tensor(list(bias.values()), device=logits.device)
+    return vector
 
 
 def penalize_repetition(logits: Tensor, history: Tensor, penalty: float) -> Tensor:

@@ -17,6 +17,11 @@ class TextStream:
         self._characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
 
+    @property
+    def n_held_bytes(self) -> int:
+        """Of what is not certain yet."""
+        return len(self._held.encode()) + len(self._characters.getstate()[0])
+
     def push(self, token: int) -> str:
         """The text that is certain now."""
         if self.ended:

@@ -9,6 +9,8 @@ from nanolit.inference.tools import Tool
 from nanolit.tokenizers.chat import OUTPUT_END, OUTPUT_START
 from nanolit.tokenizers.protocol import Tokenizer
 
+MAX_CHARS = 8000  # of what a tool says; the rest is cut off
+
 
 class ToolCalls:
     """An `Interjection` (request.py) for a tokenizer with chat tokens. Of several tools that are called by the same
@@ -35,15 +37,14 @@ class ToolCalls:
         if start is None:
             return []
         said = self._ask(self._called[end], self.tokenizer.decode(written[start + 1 : -1]))
-        return [] if said is None else [self._output[0], *self.tokenizer.encode(said), self._output[1]]
+        return [] if said is None else [self._output[0], *said, self._output[1]]
 
-    def _ask(self, tools: Sequence[Tool], code: str) -> str | None:
+    def _ask(self, tools: Sequence[Tool], code: str) -> list[int] | None:
         for tool in tools:
             try:
                 said = tool(code)
-            except Exception:  # the neighbours' answers go on, whatever a tool of somebody's does
+                if said is not None:
+                    return self.tokenizer.encode(said[:MAX_CHARS])
+            except (Exception, SystemExit):  # the neighbours' answers go on, whatever a tool of somebody's does
                 logging.getLogger(__name__).exception("the tool %r failed on %r", tool.name, code)
-                continue
-            if said is not None:
-                return said
         return None

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from nanolit.inference.answer import Piece, TextRequest
+from nanolit.inference.answer import Closed, Full, Piece, TextRequest
 from nanolit.inference.engine import Engine
 from nanolit.inference.params import EngineSettings
 from nanolit.inference.reader import Reader
@@ -26,14 +26,6 @@ from nanolit.tokenizers.chat import ASSISTANT_END, BOS, has_chat_tokens
 from nanolit.tokenizers.protocol import Tokenizer
 
 Deliver = Callable[[list[Piece]], None]
-
-
-class Full(ValueError):
-    """The queue is; `retry_after_s` is when a place in it may be free."""
-
-    def __init__(self, n_waiting: int, retry_after_s: int) -> None:
-        super().__init__(f"{n_waiting} answers are waiting already; ask again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Ticket:
 
     def __init__(self, worker: "Worker", request: TextRequest, deliver: Deliver) -> None:
         self._worker, self.request, self.deliver = worker, request, deliver
-        self.begin = time.perf_counter()
+        self.begin: float | None = None  # when its first token came
         self.rows: dict[Row, Reader] = {}  # that have not ended
 
     def cancel(self) -> None:
@@ -102,9 +94,10 @@ class Worker:
         ticket = Ticket(self, request, deliver)
         with self._changed:
             if self._is_closing:
-                raise ValueError("the worker is closing; ask another one")
+                raise Closed
             stats = self.stats()
-            if stats.waiting - (stats.slots - stats.running) >= self._engine.settings.max_queue:
+            n_in_queue = stats.waiting + request.n - (stats.slots - stats.running)
+            if n_in_queue > self._engine.settings.max_queue and stats.waiting:  # one alone may be longer than the queue
                 raise Full(stats.waiting, max(1, math.ceil(min(60.0, self._answer_s * stats.waiting / stats.slots))))
             self._arrived.append((ticket, asked))
             self._changed.notify()
@@ -139,9 +132,15 @@ class Worker:
             self._changed.notify()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            for ticket in {ticket for ticket, _ in list(self._readers.values())}:
+            with self._changed:
+                tickets = {ticket for ticket, _ in [*self._arrived, *self._readers.values()]}
+            for ticket in tickets:
                 ticket.cancel()
             self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     # In the worker's thread
 
@@ -154,7 +153,11 @@ class Worker:
         finally:  # nobody waits for ever for a thread that has died
             with self._changed:
                 self._is_closing = True
+                arrived, self._arrived = self._arrived, []
             self._end_broken(list(self._readers))
+            for ticket, _ in arrived:
+                self._told[ticket] = [Piece(i, "text", "", finish="error") for i in range(ticket.request.n)]
+            self._tell()
             self._hand_out()
 
     def _step(self) -> None:
@@ -162,7 +165,8 @@ class Worker:
             events = self._engine.step()
         except Exception:
             logging.getLogger(__name__).exception("a step failed; the answers that were being written are lost")
-            self._end_broken(self._engine.reset())
+            self._engine.reset()
+            self._end_broken([row for row in self._readers if row.finish is not None])  # also whose end was not told
         else:
             self._counts["steps"] += bool(events)
             self._read(events)
@@ -197,6 +201,7 @@ class Worker:
                 continue
             ticket, reader = self._readers[event.row]
             touched[ticket] = None
+            ticket.begin = ticket.begin or time.perf_counter()
             was_stopped = reader.is_stopped
             reader.push(event)
             self._counts["generated"] += not (event.is_forced or was_stopped)
@@ -221,7 +226,8 @@ class Worker:
             told += reader.end(finish, row.n_cached)
             self._finished[told[-1].finish or ""] += 1
             self._counts["cached"] += row.n_cached if row.number == 0 else 0
-            self._answer_s += 0.1 * (time.perf_counter() - ticket.begin - self._answer_s)
+            if ticket.begin is not None:
+                self._answer_s += 0.1 * (time.perf_counter() - ticket.begin - self._answer_s)
         if told:
             self._told.setdefault(ticket, []).extend(told)
 

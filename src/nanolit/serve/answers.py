@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
-from nanolit.inference.answer import Piece
-from nanolit.serve.errors import Refusal, busy
+from nanolit.inference.answer import Closed, Full, Piece
+from nanolit.serve.errors import Refusal, busy, stopping
 from nanolit.serve.requests import Order
 from nanolit.serve.served import Lease
 
@@ -34,12 +34,15 @@ class Answers:
             for request in self.order.requests:
                 self._leases.append(self.order.model.submit(request, self._delivery(first)))
                 first += request.n
+        except Full as error:
+            self._close()
+            raise busy(str(error), error.retry_after_s) from None
+        except Closed:
+            self._close()
+            raise stopping() from None
         except ValueError as error:
             self._close()
-            retry_after_s = getattr(error, "retry_after_s", None)
-            if retry_after_s is None:
-                raise Refusal(str(error)) from None
-            raise busy(str(error), retry_after_s) from None
+            raise Refusal(str(error)) from None
         return self
 
     async def __aexit__(
