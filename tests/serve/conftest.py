@@ -93,6 +93,7 @@ class ScriptedWorker:
     block_size: int = 1000
     tokenizer: Any = BYTES
     name: str = "script"
+    is_alive: bool = True
     asked: list[TextRequest] = field(default_factory=list)
     n_cancelled: int = 0  # answers that had not ended
     n_ended: int = 0

@@ -190,10 +190,25 @@ def test_an_answer_that_takes_too_long(serving, served, worker, wait):
     wait(lambda: worker.n_cancelled == 2, "the worker to hear of it")
 
 
-def test_clients_queue_by_address_and_user(server, worker):
+def test_clients_queue_by_address_whatever_they_call_themselves(server, worker):
     server.chat("Hi")
     server.chat("Hi", user="me")
-    assert [request.client for request in worker.asked] == ["127.0.0.1 ", "127.0.0.1 me"]
+    assert [request.client for request in worker.asked] == ["127.0.0.1"] * 2
+
+
+def test_who_sends_no_request_is_hung_up_on(server, monkeypatch):
+    monkeypatch.setattr("nanolit.serve.run.HEAD_S", 0.2)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent:
+        silent.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n")
+        assert silent.recv(100) == b""
+    assert server.get("/health").status == 200
+
+
+def test_a_model_that_has_died_is_told(server, worker):
+    worker.is_alive = False
+    assert server.get("/health").status == 503
+    answer = server.chat("Hi")
+    assert answer.status == 503 and answer.error["code"] == "stopping"
 
 
 # The page

@@ -140,6 +140,7 @@ def test_a_parameter_out_of_its_range(untouched, path, name, value):
         (CHAT, {"top_logprobs": 3}, "top_logprobs"),
         (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         (CHAT, {"logprobs": 3}, "logprobs"),
+        (CHAT, {"logprobs": True, "top_logprobs": 20, "n": 100, "max_tokens": 200}, "logprobs"),
         (CHAT, {"max_tokens": 3, "max_completion_tokens": 4}, "max_completion_tokens"),
         (CHAT, {"tools": [{"type": "function"}]}, "tools"),
         (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),

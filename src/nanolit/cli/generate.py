@@ -13,10 +13,11 @@ from nanolit.inference.params import TEMPERATURE, SamplingParams
 
 HELP = """usage: nanolit generate model=MODEL [prompt=TEXT | prompt_file=FILE] [key=value …]
 
-MODEL is a run folder, a model directory, a folder of Hugging Face, or a name on its hub (gpt2, gpt2-xl, ORG/NAME); its
-weights are used as they are stored. Without prompt the text comes from standard input, or, in a terminal, is asked for
-again and again. Text goes to standard output, everything else to standard error. prompt= and stop= are taken as they
-stand; several strings to stop at are a list, stop='[User:, "\\n\\n"]'.
+MODEL is a run folder, a model directory, a folder of Hugging Face, or a name on its hub (gpt2, gpt2-xl, ORG/NAME).
+weights=auto takes its weights as they are stored, laid out for the processor; bfloat16 and int8 are faster, and round.
+Without prompt the text comes from standard input, or, in a terminal, is asked for again and again. Text goes to
+standard output, everything else to standard error. prompt= and stop= are taken as they stand; several strings to stop
+at are a list, stop='[User:, "\\n\\n"]'.
 """
 
 
@@ -50,16 +51,18 @@ def read(argv: list[str]) -> GenerateConfig:
 
 def run(config: GenerateConfig) -> int:
     from nanolit.inference.generate import pieces
+    from nanolit.serve.terminal import printable
 
+    shown = printable if sys.stdout.isatty() else str  # a model's text shall not steer the terminal
     model, tokenizer, draft = config.open()
     for prompt in prompts(config):
         later = [prompt] + [f"\n---\n{prompt}"] * (config.n_samples - 1)  # they are written at once, one is shown
         print(later[0], end="", flush=True)
         for i, text in pieces(model, tokenizer, prompt, config, range(config.n_samples), draft):
             if i == 0:
-                print(text, end="", flush=True)
+                print(shown(text), end="", flush=True)
             else:
-                later[i] += text
+                later[i] += shown(text)
         print("", *later[1:], sep="\n")
     return 0
 

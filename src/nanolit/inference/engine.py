@@ -250,13 +250,17 @@ class Engine:
         n = min(self.settings.n_guesses, self.max_guessed_width // len(self.running) - 1)
         if self.drafter is None or n < 1:
             return [[] for _ in rows]
-        asked = [row for row in rows if row.n_passes_off == 0]
+        asked = [row for row in rows if row.n_passes_off == 0 and self._is_worth_guessing(row)]
         found = self.drafter.propose([row.slot for row in asked], [row.ids[row.start :] for row in asked], n)
         guesses = {row.slot: guess for row, guess in zip(asked, found, strict=True)}
         for row in rows:
             row.n_passes_off = max(0, row.n_passes_off - 1)
         rooms = [max(0, self.max_len - (len(row.ids) - row.start)) for row in rows]
         return [guesses.get(row.slot, [])[:room] for row, room in zip(rows, rooms, strict=True)]
+
+    def _is_worth_guessing(self, row: Row) -> bool:
+        """Sampled text seldom repeats itself: n-grams are right too rarely there to pay (docs/benchmarks.md)."""
+        return row.request.params.temperature == 0 or isinstance(self.drafter, ModelDrafter)
 
     def _check(
         self, rows: list[Row], guesses: list[list[int]], places: list[int], n_fed: int, logits: Tensor
@@ -277,9 +281,10 @@ class Engine:
             going = on
             if not going:
                 break
-        for i, row in enumerate(rows):
-            if guesses[i]:  # each one in a row that fails doubles the time until the next: text may not repeat itself
-                row.n_wrong = 0 if kept[places[i]] > 1 else min(row.n_wrong + 1, 6)
+        for row, guess, place in zip(rows, guesses, places, strict=True):
+            if guess:
+                # Each that fails in a row doubles the time until the next: text may not repeat itself.
+                row.n_wrong = 0 if kept[place] > 1 else min(row.n_wrong + 1, 6)
                 row.n_passes_off = 2**row.n_wrong - 1
         self.slots.keep(kept)
         self._let_go(events)

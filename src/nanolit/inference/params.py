@@ -49,7 +49,7 @@ class EngineSettings:
     n_slots: int | None = None  # rows at once; None: 32, or fewer if the memory says so
     max_len: int | None = None  # tokens of prompt and answer together; None: all that the model sees
     memory_gib: float | None = None  # for the cache; None: at most half of what is free
-    max_queue: int = 256  # waiting requests
+    max_queue: int = 256  # waiting answers, beyond which a worker refuses
     n_guesses: int = 7  # tokens that are guessed ahead at most; 0: none
     decoding: Decoding = "eager"  # fixed.py; graphs for CUDA only. Which is faster on a GPU is not measured yet
     reuse_prefixes: bool = True  # start from what an earlier or a neighbouring row has computed of the same beginning

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nanolit.inference.fixed import FixedPasses
-from nanolit.inference.params import Decoding
+from nanolit.inference.params import MAX_GUESSES, Decoding
 from nanolit.inference.weights import is_packed
 from nanolit.models.gpt import GPT
-from nanolit.models.kv_cache import SlotRows, bytes_per_row
+from nanolit.models.kv_cache import PAD, SlotRows, bytes_per_row
 from nanolit.models.network import Cache, Network
 
 
@@ -72,6 +72,8 @@ def slot_bytes(model: Network, max_len: int) -> int:
 
 class BatchedSlots:
     """All rows in one pass of the model."""
+
+    assert MAX_GUESSES < PAD, "a guess may go on beyond the end of a text"
 
     def __init__(self, model: GPT, n_slots: int, max_len: int) -> None:
         self.model, self.max_len = model, max_len

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from nanolit import __version__
@@ -59,9 +59,11 @@ def make_app(models: Models, settings: ServerSettings, going: Going | None = Non
         return models.find(name).card()
 
     @app.api_route("/health", methods=["GET", "HEAD"])
-    async def health() -> dict[str, Any]:
-        status = "draining" if going.is_draining else "ok"
-        return {"status": status, "models": list(models.by_id), "version": __version__}
+    async def health() -> Response:
+        dead = [model.id for model in models if not model.is_alive]
+        status = "draining" if going.is_draining else f"{dead[0]} has died" if dead else "ok"
+        told = {"status": status, "models": list(models.by_id), "version": __version__}
+        return JSONResponse(told, 503 if dead else 200)
 
     @app.get("/stats")
     async def stats() -> dict[str, Any]:

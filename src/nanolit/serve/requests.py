@@ -16,6 +16,7 @@ from nanolit.serve.settings import ServerSettings
 from nanolit.tokenizers.messages import named
 
 MAX_ANSWERS = 128  # of one request
+MAX_SCORES = 100_000  # log-probabilities in one request: each takes memory until its answer has been sent
 MAX_STOPS, MAX_STOP_CHARS = 16, 200
 HARMLESS = (
     *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
@@ -60,6 +61,12 @@ class _Wishes(NamedTuple):
     is_cut: bool  # the oldest of a prompt that is too long is left out
 
     def ordered(self, model: Served, prompts: Sequence[Sequence[int]], **more: Any) -> Order:
+        n_scores = self.request.n * len(prompts) * self.max_tokens * (1 + (self.request.logprobs or 0))
+        if self.request.logprobs is not None and n_scores > MAX_SCORES:
+            told = (
+                f"logprobs: got {n_scores} in all answers, allowed: {MAX_SCORES}; ask for fewer tokens or alternatives"
+            )
+            raise Refusal(told, "logprobs")
         requests = []
         for prompt in prompts:
             left = model.block_size - len(prompt)
@@ -141,8 +148,8 @@ def _wishes(
         stop=_stop(fields),
     )
     n = fields.integer("n", 1, MAX_ANSWERS) or 1
-    client = f"{address} {(fields.string('user') or '')[:64]}"  # who waits behind whom
-    request = TextRequest((), params, n=n, logit_bias=_logit_bias(fields, model), client=client)
+    # Who waits behind whom is said by the address: with a name of one's own choice one would pass all others.
+    request = TextRequest((), params, n=n, logit_bias=_logit_bias(fields, model), client=address)
     given = {name: fields.integer(name, 1, model.block_size) for name in names_of_max}
     asked = {value for value in given.values() if value is not None}
     if len(asked) > 1:

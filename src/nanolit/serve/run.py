@@ -6,12 +6,15 @@ import sys
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nanolit.serve.app import make_app
 from nanolit.serve.reply import Going
 from nanolit.serve.served import Models
 from nanolit.serve.settings import ServerSettings
 
+HEAD_S = 20.0  # from a connection to its first request
+MAX_CONNECTIONS = 1000
 LATE_S = 2.0  # for writing to clients why they get no more
 
 
@@ -39,6 +42,22 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class Impatient(H11Protocol):
+    """Hangs up on who has sent no whole head of a request after a while; uvicorn would wait for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.late = self.loop.call_later(HEAD_S, self._hang_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.late.cancel()
+        super().connection_lost(exc)
+
+    def _hang_up(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
 class Server(uvicorn.Server):
     """Stops at the first signal as soon as the running answers have ended, at the latest after `drain_s`, and at the
     second one at once."""
@@ -48,7 +67,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 make_app(models, settings, self.going),
-                http="h11",
+                http=Impatient,
+                limit_concurrency=MAX_CONNECTIONS,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nanolit.inference.answer import Piece, TextRequest
+from nanolit.inference.answer import Closed, Piece, TextRequest
 from nanolit.serve.errors import Refusal
 from nanolit.tokenizers.chat import has_chat_tokens
 from nanolit.tokenizers.protocol import Tokenizer
@@ -23,6 +23,10 @@ class Worker(Protocol):
     @property
     def name(self) -> str:
         """The device that it computes on."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Does it take requests?"""
 
     @property
     def block_size(self) -> int:
@@ -43,7 +47,7 @@ class Served:
 
     id: str
     workers: Sequence[Worker]
-    fingerprint: str = "fp_nanolit"  # equal as long as the same request with the same seed gets the same answer
+    fingerprint: str = "fp_nanolit"  # of what decides an answer beside the request: model, weights, version
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -54,12 +58,19 @@ class Served:
         self._turn = itertools.count()
 
     def submit(self, request: TextRequest, deliver: Callable[[list[Piece]], None]) -> "Lease":
-        """To the worker with the fewest answers to write; among equals, in turn."""
+        """To the worker with the fewest answers to write; among equals, in turn. Those that have died are passed by."""
         n, turn = len(self.workers), next(self._turn)
-        chosen = min(range(n), key=lambda i: (self._n_busy[i], (i - turn) % n))
+        alive = [i for i in range(n) if self.workers[i].is_alive]
+        if not alive:
+            raise Closed
+        chosen = min(alive, key=lambda i: (self._n_busy[i], (i - turn) % n))
         ticket = self.workers[chosen].submit(request, deliver)
         self._n_busy[chosen] += request.n
         return Lease(ticket, self._n_busy, chosen, request.n)
+
+    @property
+    def is_alive(self) -> bool:
+        return any(worker.is_alive for worker in self.workers)
 
     @property
     def n_busy(self) -> int:

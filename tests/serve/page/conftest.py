@@ -81,7 +81,7 @@ class ScriptedWorker:
     """Says what stands in `answers` for what was said last, or repeats that. A part of the kind "pause" waits for
     go_on(), "error" breaks down, "length" ends early. An answer may also be asked to be `full_for_s`."""
 
-    name = "script"
+    name, is_alive = "script", True
 
     def __init__(self, has_chat: bool, block_size: int) -> None:
         specials = SPECIALS if has_chat else {"<|bos|>": len(RANKS)}
