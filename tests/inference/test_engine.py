@@ -289,3 +289,8 @@ def test_nothing_is_kept_of_thousands_of_rows():
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Row"]
     assert not engine.running and not engine.waiting._waiting
+
+
+def test_more_slots_than_there_is_memory_for_are_refused():
+    with pytest.raises(ValueError, match=r"n_slots: got 100000000, which take .* GiB with 128 tokens each; allowed: "):
+        Engine(build(), EngineSettings(n_slots=100_000_000))

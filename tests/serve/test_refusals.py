@@ -157,7 +157,7 @@ def test_a_parameter_out_of_its_range(untouched, path, name, value):
         (TEXT, {"prompt": ["a"] * 129}, "prompt"),
         (TEXT, {"prompt": ["a"] * 65, "n": 2}, "prompt"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_what_does_not_go_together_or_cannot_be_done(untouched, path, more, param):
     about = {"messages": [HI]} if path == CHAT else {"prompt": "Hi"}

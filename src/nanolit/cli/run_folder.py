@@ -197,3 +197,13 @@ def last_metrics(path: Path) -> dict[str, Any]:
     for line in path.read_text().splitlines() if path.exists() else []:
         latest |= json.loads(line)
     return latest
+
+
+def to_try(run: Path) -> str:
+    """The command that shows what its model can do: chat, or go on with a text."""
+    from nanolit.tokenizers.chat import has_chat_tokens
+    from nanolit.tokenizers.directory import load_tokenizer
+
+    model = run / "model"
+    can_chat = (model / "tokenizer.json").exists() and has_chat_tokens(load_tokenizer(model))
+    return f"nanolit {'chat' if can_chat else 'generate'} model={shlex.quote(str(run))}"

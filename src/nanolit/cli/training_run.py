@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import math
 import os
-import shlex
 import time
 from dataclasses import replace
 from functools import partial
@@ -28,7 +27,7 @@ from nanolit.cli.network import (
     saver,
 )
 from nanolit.cli.open_model import locate
-from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment
+from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment, to_try
 from nanolit.cli.settings import Settings
 from nanolit.cli.train import WORKER_CONFIG
 from nanolit.data.preparation.prepare import prepare
@@ -311,7 +310,7 @@ class TrainingRun:
             print(f"validation  {told} after {latest['step']} steps and {latest['seconds']:.0f} s of training")
         else:
             print("validation  none was made (trainer.limit_val_batches)")
-        print(f"next        nanolit generate model={shlex.quote(str(path))}", flush=True)
+        print(f"next        {to_try(path)}", flush=True)
         return 0
 
 

@@ -363,6 +363,11 @@ def _n_slots(models: Sequence[Network], max_len: int, settings: EngineSettings) 
     free = _free_bytes(next(iter(models[0].parameters())).device) // 2
     allowed = free if settings.memory_gib is None else int(settings.memory_gib * 2**30)
     n = settings.n_slots or min(32, max(1, allowed // each))
+    if n * each > 2 * free:
+        raise ValueError(
+            f"n_slots: got {n}, which take {n * each / 2**30:.3g} GiB with {max_len} tokens each; "
+            f"allowed: {2 * free // each}, for which there is memory"
+        )
     if n * each > allowed and settings.memory_gib is not None:
         raise ValueError(
             f"memory_gib: got {settings.memory_gib}, and {n} slots of {max_len} tokens take {n * each / 2**30:.3g}; "

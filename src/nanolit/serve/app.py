@@ -60,10 +60,7 @@ def make_app(models: Models, settings: ServerSettings, going: Going | None = Non
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
-        dead = [model.id for model in models if not model.is_alive]
-        status = "draining" if going.is_draining else f"{dead[0]} has died" if dead else "ok"
-        told = {"status": status, "models": list(models.by_id), "version": __version__}
-        return JSONResponse(told, 503 if dead else 200)
+        return _health(models, going)
 
     @app.get("/stats")
     async def stats() -> dict[str, Any]:
@@ -107,6 +104,13 @@ def page_configuration(models: Models, settings: ServerSettings) -> dict[str, An
             "max_tokens": settings.default_max_tokens,
         },
     }
+
+
+def _health(models: Models, going: Going) -> Response:
+    dead = [model.id for model in models if not model.is_alive]
+    status = "draining" if going.is_draining else f"{dead[0]} has died" if dead else "ok"
+    told = {"status": status, "models": list(models.by_id), "version": __version__}
+    return JSONResponse(told, 503 if dead else 200)
 
 
 def _workers(workers) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The fields of a JSON object, taken one by one and checked; what is left in the end is refused."""
 
+import json
 import reprlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -68,7 +69,7 @@ class Fields:
         for name, neutral in unable.items():
             value = self.take(name)
             if value is not None and value not in neutral:
-                told = f"; allowed: {shown(neutral[0])}" if neutral else ""
+                told = f"; allowed: {json.dumps(neutral[0])}" if neutral else ""
                 raise self.refuse(name, f"this server cannot do that; leave it out{told}", "unsupported_parameter")
 
     def refuse_rest(self) -> None:

@@ -21,7 +21,10 @@ LATE_S = 2.0  # for writing to clients why they get no more
 def bind(settings: ServerSettings) -> socket.socket:
     """A socket with the address; it does not listen yet, so a model may be opened in between."""
     host, port = settings.host, settings.port
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ValueError(f"host: got {host!r}, which names no address of this machine ({error.strerror})") from None
     listener = socket.socket(family, kind, protocol)
     try:
         if sys.platform != "win32":  # there it would let two servers have one address

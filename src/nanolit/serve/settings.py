@@ -36,6 +36,8 @@ class ServerSettings:
         if self.api_key is not None and " " in self.api_key:
             raise ValueError("api_key: has a space in it; take letters and digits")
         SamplingParams(temperature=self.temperature, top_k=self.top_k)
+        if self.temperature > 2:
+            raise ValueError(f"temperature: got {self.temperature}, must be from 0 to 2, as in requests")
         self._check_host()
         self._check_origins()
 
