@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nanolit.inference.answer import Piece, TextRequest, TokenInfo
+from nanolit.inference.answer import Full, Piece, TextRequest, TokenInfo
 from nanolit.tokenizers.bpe import SPLIT_PATTERN, BPETokenizer
 from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
 
@@ -21,12 +21,6 @@ LOGPROBS = [math.log(share) for share in (0.95, 0.4, 0.05, 0.7)]  # of the words
 RANKS = {bytes([byte]): byte for byte in range(256)} | {word: 256 + i for i, word in enumerate(ALTERNATIVES)}
 SPECIALS = {name: len(RANKS) + i for i, name in enumerate(CHAT_SPECIALS)}
 Answer = list[tuple[str, str]]
-
-
-class TooMany(ValueError):
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("queue: 64 requests wait, allowed: 64; ask again later")
-        self.retry_after_s = retry_after_s
 
 
 class Stats:
@@ -93,7 +87,7 @@ class ScriptedWorker:
 
     def submit(self, request: TextRequest, deliver: Callable[[list[Piece]], None]) -> Writing:
         if self.full_for_s is not None:
-            raise TooMany(self.full_for_s)
+            raise Full(64, self.full_for_s)
         self.asked.append(request)
         writing = Writing(self, request, deliver)
         writing.thread.start()
