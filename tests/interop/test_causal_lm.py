@@ -1,6 +1,7 @@
 """A model of transformers as our network: their numbers, through our contract."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -224,3 +225,17 @@ def test_documents_are_refused(network):
     for call in (network, network.score):
         with pytest.raises(ValueError, match=r"^data\.loader\.mask_documents: got true, but this network cannot keep"):
             call(ids(20), ids(20), documents=torch.zeros(2, 20, dtype=torch.long))
+
+
+def test_writing_leaves_a_network_that_training_can_go_on_with(tmp_path):
+    """Positions that stretch with the text are made anew in a pass, and kept."""
+    stretched = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    sizes = {"vocab_size": 67, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    shape = {"num_attention_heads": 2, "max_position_embeddings": 48, "rope_parameters": stretched}
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **shape)).save_pretrained(tmp_path)
+    network = CausalLM.load(tmp_path, None)
+    network.config = replace(network.config, block_size=96)
+    list(generate_ids(network, [1, 2, 3], SamplingParams(max_new_tokens=60, temperature=0.0)))
+    assert not any(buffer.is_inference() for buffer in network.buffers())
+    ids = torch.randint(67, (1, 60))
+    network.train()(ids, targets=ids).mean().backward()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nanolit.inference.choose import choose
 from nanolit.inference.fair_queue import FairQueue
-from nanolit.inference.params import EngineSettings
+from nanolit.inference.params import N_SLOTS, EngineSettings
 from nanolit.inference.request import NO_SLOT, Event, Finish, Group, Request, Row, Scores
 from nanolit.inference.sample import has_penalties, row_generators
 from nanolit.inference.slots import make_slots, slot_bytes
@@ -168,7 +168,7 @@ class Engine:
 
     # A step
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self) -> list[Event]:
         """What was drawn, in order; nothing if there is nothing to do."""
         self._admit()
@@ -362,7 +362,7 @@ def _n_slots(models: Sequence[Network], max_len: int, settings: EngineSettings) 
     each = sum(slot_bytes(model, min(max_len, model.config.block_size)) for model in models)
     free = _free_bytes(next(iter(models[0].parameters())).device) // 2
     allowed = free if settings.memory_gib is None else int(settings.memory_gib * 2**30)
-    n = settings.n_slots or min(32, max(1, allowed // each))
+    n = settings.n_slots or min(N_SLOTS, max(1, allowed // each))
     if n * each > 2 * free:
         raise ValueError(
             f"n_slots: got {n}, which take {n * each / 2**30:.3g} GiB with {max_len} tokens each; "

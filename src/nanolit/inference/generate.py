@@ -8,7 +8,7 @@ worthless.
 from collections.abc import Collection, Iterator, Sequence
 
 from nanolit.inference.engine import Engine
-from nanolit.inference.params import EngineSettings, SamplingParams
+from nanolit.inference.params import N_SLOTS, EngineSettings, SamplingParams
 from nanolit.inference.request import Request
 from nanolit.inference.text import TextStream
 from nanolit.models.gpt import GPT
@@ -38,7 +38,7 @@ def generate_ids(
     model.eval()  # no dropout
     try:
         max_len = min(len(prompt_ids) + params.max_new_tokens, model.config.block_size)
-        settings = EngineSettings(n_slots=min(len(rows), 32), max_len=max_len, reuse_prefixes=False)
+        settings = EngineSettings(n_slots=min(len(rows), N_SLOTS), max_len=max_len, reuse_prefixes=False)
         request = Request(prompt_ids, params, rows, frozenset(stop_ids), when_full="slide")
         yield from _columns(Engine(model, settings, n_ids, draft), request)
     finally:

@@ -5,6 +5,7 @@ from typing import Literal
 
 TEMPERATURE = 0.8  # at which commands, the samples of a run and a saved model write unless they are told otherwise
 Weights = Literal["auto", "stored", "float32", "bfloat16", "int8"]  # weights.py
+N_SLOTS = 32  # rows at once, where nobody says how many
 MAX_GUESSES = 15  # in a pass; the cache has room for so many beyond the end of a text (kv_cache.py's PAD)
 Decoding = Literal["eager", "graphs", "compile"]  # fixed.py
 
@@ -46,7 +47,7 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    n_slots: int | None = None  # rows at once; None: 32, or fewer if the memory says so
+    n_slots: int | None = None  # rows at once; None: N_SLOTS, or fewer if the memory says so
     max_len: int | None = None  # tokens of prompt and answer together; None: all that the model sees
     memory_gib: float | None = None  # for the cache; None: at most half of what is free
     max_queue: int = 256  # waiting answers, beyond which a worker refuses
