@@ -52,10 +52,13 @@ def test_a_draft_changes_nothing_but_the_speed(folders, capsys):
     assert capsys.readouterr().out == alone
 
 
-def test_what_cannot_be_is_one_line(folders, capsys):
+def test_what_cannot_be_is_one_line(folders, capsys, monkeypatch):
     command = ["generate", f"model={folders / 'large'}", "device=cpu", "prompt=Once"]
     assert main([*command, f"draft={folders / 'chars'}"]) == 2
     assert "cuts text into other tokens than the model" in capsys.readouterr().err
+    monkeypatch.setattr("nanolit.inference.weights._has_int8_products", lambda: False)
+    assert main([*command, "weights=int8"]) == 2
+    assert "has no products on this CPU; use bfloat16" in capsys.readouterr().err
     assert main([*command, "weights=int4"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: weights: got 'int4'") and told.count("\n") == 1

@@ -26,15 +26,11 @@ class FairQueue(Generic[T]):
         self._n -= 1
         return item
 
-    def remove(self, client: str, item: T) -> bool:
-        """False if it is not waiting."""
-        items = self._waiting.get(client, ())
-        if item not in items:
-            return False
+    def remove(self, client: str, item: T) -> None:
+        """It must be waiting."""
         self._waiting[client].remove(item)
         self._drop_if_empty(client)
         self._n -= 1
-        return True
 
     def _drop_if_empty(self, client: str) -> None:
         if not self._waiting[client]:

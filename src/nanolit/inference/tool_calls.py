@@ -9,7 +9,7 @@ from nanolit.inference.tools import Tool
 from nanolit.tokenizers.chat import OUTPUT_END, OUTPUT_START
 from nanolit.tokenizers.protocol import Tokenizer
 
-MAX_CHARS = 8000  # of what a tool says; the rest is cut off
+MAX_SAID_CHARS = 8000  # of what a tool says; the rest is cut off
 
 
 class ToolCalls:
@@ -44,7 +44,7 @@ class ToolCalls:
             try:
                 said = tool(code)
                 if said is not None:
-                    return self.tokenizer.encode(said[:MAX_CHARS])
+                    return self.tokenizer.encode(said[:MAX_SAID_CHARS])
             except (Exception, SystemExit):  # the neighbours' answers go on, whatever a tool of somebody's does
                 logging.getLogger(__name__).exception("the tool %r failed on %r", tool.name, code)
         return None

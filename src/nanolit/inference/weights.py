@@ -15,6 +15,7 @@ from nanolit.inference.params import Weights
 from nanolit.models.gpt import GPT, MLP
 from nanolit.models.network import Network
 
+PRODUCT = "linear_with_input_q_dq_qweight_dq_output_fp32"  # of FBGEMM, its inputs rounded by a scale that is given
 MIN_MATRIX = 2**14  # elements; below it a product is all overhead
 FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "swiglu": ("swish", "")}  # as oneDNN calls them
 
@@ -29,6 +30,8 @@ def prepare(model: Network, weights: Weights = "auto") -> Network:
         return model
     is_cpu = model.token_embedding.weight.device.type == "cpu"
     if weights == "int8" and is_cpu:
+        if not _has_int8_products():
+            raise ValueError("weights: got int8, for which this PyTorch has no products on this CPU; use bfloat16")
         model = model.float()  # what its kernels give and take
     kind = Int8Linear if weights == "int8" else PackedLinear if is_cpu and _can_pack(model) else None
     if kind is PackedLinear:
@@ -107,7 +110,7 @@ class Int8Linear(nn.Module):
             y = F.linear(x, self.values.to(x.dtype)) * self.scale
         else:
             largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12)  # (…, 1)
-            product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+            product = getattr(torch.ops.quantized, PRODUCT)
             y = product(x / largest, 1 / self.n_levels, self.n_levels + 1, self.packed) * largest
         return y if self.bias is None else y + self.bias
 
@@ -120,6 +123,10 @@ def _packed_int8(weight: Tensor, scale: Tensor) -> torch.ScriptObject:
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
         quantized = torch.quantize_per_channel(weight, scale.double(), zeros, 0, torch.qint8)
     return torch.ops.quantized.linear_prepack(quantized, None)
+
+
+def _has_int8_products() -> bool:
+    return "fbgemm" in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, PRODUCT)
 
 
 def _input_levels() -> int:

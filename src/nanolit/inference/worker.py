@@ -163,7 +163,7 @@ class Worker:
     def _step(self) -> None:
         try:
             events = self._engine.step()
-        except Exception:
+        except Exception:  # out of memory, or a defect: whatever it is, those who wait are told, and others go on
             logging.getLogger(__name__).exception("a step failed; the answers that were being written are lost")
             self._engine.reset()
             self._end_broken([row for row in self._readers if row.finish is not None])  # also whose end was not told
@@ -237,7 +237,7 @@ class Worker:
         for ticket, pieces in told.items():
             try:
                 ticket.deliver(pieces)
-            except Exception:
+            except Exception:  # code of somebody's, in our thread: its faults are its own
                 logging.getLogger(__name__).exception("whoever asked did not take the answer; it is cancelled")
                 ticket.cancel()
 
