@@ -19,7 +19,10 @@ from nanolit.data.config import READ_BY, DataConfig
         ({"kind": "text", "url": "http://x/{:05d}.parquet"}, r"data\.n_files: not given; data\.url has a number"),
         ({"kind": "text", "source": "a", "max_files": 1}, r"data\.max_files=1: must be at least 2"),
         ({"kind": "text", "source": "a", "separator": ""}, r"data\.separator: got an empty text"),
-        ({"kind": "text", "dataset": "a/b", "max_files": 9}, r"data\.max_files=9: is read of a data\.url with a number"),
+        (
+            {"kind": "text", "dataset": "a/b", "max_files": 9},
+            r"data\.max_files=9: is read of a data\.url with a number",
+        ),
         ({"kind": "text", "url": ["a", "b"], "sha256": "0"}, r"data\.sha256=0: is read of one file at data\.url only"),
         ({"kind": "text", "url": "a", "revision": "0"}, r"data\.revision=0: is read of a data\.dataset only"),
         ({"kind": "conversations", "source": "a", "text_field": "x"}, r"data\.text_field=x: .* only text"),

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanolit.data.foreign_shards import detect, open_foreign
-from nanolit.data.shards import open_shard
 from nanolit.data.serving.windows import TokenWindows
+from nanolit.data.shards import open_shard
 from nanolit.runtime.files import sha256_file
 
 FINGERPRINT = hashlib.sha256(b"a tokenizer").hexdigest()

@@ -3,7 +3,7 @@
 import codecs
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from nanolit.runtime.typed import refuse_unread
 
@@ -19,10 +19,13 @@ _OF_FILES = (
 )
 _OF_TEXTS = ("text_field", "separator")
 _OF_DOCUMENTS = ("append_eot", "prepend_bos", "max_tokens", "shard_bytes", "deduplicate", "on_the_fly")
+_OF_CONVERSATIONS = ("max_tokens", "shard_bytes", "deduplicate", "loss_on", "max_example_tokens")
+CHATS = ("conversations", "tasks")  # the kinds whose rendering brings marks of its own
 READ_BY = {
     "village": (*_OF_DOCUMENTS, "seed", "documents", "val_documents"),
     "text": (*_OF_DOCUMENTS, *_OF_FILES, *_OF_TEXTS),
-    "conversations": ("max_tokens", "shard_bytes", "deduplicate", *_OF_FILES, "render", "ignore_keys"),
+    "conversations": (*_OF_CONVERSATIONS, *_OF_FILES, "render", "ignore_keys"),
+    "tasks": (*_OF_CONVERSATIONS, "tasks", "val_tasks"),
     "tokens": ("train", "val", "dtype"),
     "grokking": ("prepend_bos", "append_eot", "operation", "modulus", "train_fraction", "seed"),
     "arithmetic": (*("min_digits", "max_digits", "max_samples", "val_fraction", "loss_on", "seed"), "append_eot"),
@@ -34,7 +37,7 @@ class DataConfig:
     """Text comes from `source` (a path or a glob), else `dataset` (a name on the hub), else `url`."""
 
     name: str = "village"
-    kind: Literal["village", "text", "conversations", "tokens", "grokking", "arithmetic"] = "village"
+    kind: Literal["village", "text", "conversations", "tasks", "tokens", "grokking", "arithmetic"] = "village"
     # How documents are told apart: an end-of-text token after each, or the tokenizer's first token before each
     append_eot: bool = True
     prepend_bos: bool | None = None  # None: where the tokenizer's own rules say so
@@ -65,6 +68,12 @@ class DataConfig:
     # Conversations: with the tokenizer's chat tokens, or a prompt, its completion and end of text
     render: Literal["auto", "chat", "completion"] = "auto"
     ignore_keys: tuple[str, ...] = ()  # of rows and messages, besides those that are known
+    # Of conversations and puzzles: every token is learnt, or those of answers; None: answers, of arithmetic all
+    loss_on: Literal["all", "answer"] | None = None
+    max_example_tokens: int | None = None  # a longer conversation ends with the last answer that fits
+    # Tasks, by name, as conf/task describes them (tasks/build.py): what is learnt, mixed, and what is for validation
+    tasks: dict[str, Any] | None = None
+    val_tasks: dict[str, Any] | None = None
     # Tokens of other programs, used where they lie
     train: str | None = None
     val: str | None = None
@@ -79,13 +88,13 @@ class DataConfig:
     min_digits: int = 1
     max_digits: int = 7
     max_samples: int = 100_000  # for each number of digits
-    loss_on: Literal["all", "answer"] = "all"
 
     def __post_init__(self) -> None:
         refuse_unread(self, READ_BY, "data")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"data.name={self.name!r}: names a folder; use letters, digits, '.', '-' and '_'")
-        for key in ("documents", "val_documents", "tokens_per_shard", "max_tokens", "shard_bytes", "n_files"):
+        counts = ("documents", "val_documents", "tokens_per_shard", "max_tokens", "shard_bytes", "n_files")
+        for key in (*counts, "max_example_tokens"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"data.{key}={value}: must be at least 1")
@@ -97,6 +106,11 @@ class DataConfig:
         if self.kind == "tokens" and (self.train is None or self.val is None):
             missing = "train" if self.train is None else "val"
             raise ValueError(f"data.{missing}: not given; say which file, as data.{missing}={missing}.bin")
+        if self.kind == "tasks" and not (self.tasks and self.val_tasks):
+            missing = "val_tasks" if self.tasks else "tasks"
+            raise ValueError(
+                f"data.{missing}: not given; name at least one task of conf/task, as data=village_sft does"
+            )
         if self.kind in ("text", "conversations"):
             self._check_files()
         for key, nothing in (("max_tokens", None), ("deduplicate", False)):

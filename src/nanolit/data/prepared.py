@@ -76,7 +76,8 @@ class Prepared:
         if source.identity != self.manifest["source"]:
             raise ValueError(
                 f"{self.folder}: its training text is to be encoded on the fly, and is no longer what it was when the "
-                f"folder was prepared; restore it ({data.source or data.dataset or data.url or data.kind}), or prepare again"
+                f"folder was prepared; restore it ({data.source or data.dataset or data.url or data.kind}), or prepare "
+                "again"
             )
         marks = self.manifest["marks"]
         return Work(source.plan(job_bytes), self.folder, ("train",), **marks, tokens_per_shard=data.tokens_per_shard)

@@ -108,6 +108,11 @@ class TaskSequence(Task):
         task, inner = self._places[index]
         return self.tasks[task].example(inner)
 
+    def name_of(self, index: int) -> str:
+        """Which task example `index` is of, and its number there, for messages to the user."""
+        task, inner = self._places[index]
+        return f"example {inner} of {type(self.tasks[task]).__name__}"
+
 
 class TaskMixture(TaskSequence):
     """Tasks shuffled together, always in the same way. A task that is given twice is learnt twice."""

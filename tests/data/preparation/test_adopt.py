@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from nanolit.data.serving.batches import BatchPlan, MicroBatches
 from nanolit.data.config import DataConfig
-from nanolit.data.serving.packing import PackedRows
 from nanolit.data.preparation.prepare import Build, prepare
 from nanolit.data.prepared import Prepared
+from nanolit.data.serving.batches import BatchPlan, MicroBatches
+from nanolit.data.serving.packing import PackedRows
 from nanolit.data.serving.windows import TokenWindows
 from nanolit.runtime.files import read_json, sha256_file
 from nanolit.tokenizers.byte import ByteTokenizer

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from nanolit.data.config import DataConfig
 from nanolit.data.preparation.prepare import Build, merge, prepare, prepare_piece
 from nanolit.data.prepared import Prepared
-from nanolit.data.sources.open import open_source
 from nanolit.runtime.files import read_json, write_json
 from nanolit.tokenizers.bpe import train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
@@ -153,7 +152,9 @@ def rows_file(folder, n=300, words=7):
     draw = random.Random(n)
     path = folder / "rows.jsonl"
     rows = [{"prompt": f"row {i}", "completion": " ".join(draw.choices("abcde", k=words))} for i in range(n)]
-    path.write_text("".join(json.dumps({**row, "text": f"{row['prompt']}: {row['completion']}"}) + "\n" for row in rows))
+    path.write_text(
+        "".join(json.dumps({**row, "text": f"{row['prompt']}: {row['completion']}"}) + "\n" for row in rows)
+    )
     return path
 
 
@@ -415,7 +416,8 @@ def test_an_empty_split_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one document")
     data = DataConfig(name="mine", kind="text", source=str(tmp_path / "a.txt"), split="document")
     with pytest.raises(
-        ValueError, match=r"the (train|val) split came out empty, of 1 job\(s\) with text; give more of it, another data\.val_fr"
+        ValueError,
+        match=r"the (train|val) split came out empty, of 1 job\(s\) with text; give more of it, another data\.val_fr",
     ):
         prepare(data, BYTE, tmp_path)
 
@@ -468,7 +470,9 @@ def test_a_folder_that_is_not_prepared_data(tmp_path):
 def test_keys_that_are_passed_over_decide_the_tokens(tmp_path):
     source = rows_file(tmp_path / "text")
     data = DataConfig(name="rows", kind="conversations", source=str(source), ignore_keys=("text",))
-    assert hash_of(data, BYTE, tmp_path) != hash_of(dataclasses.replace(data, ignore_keys=("text", "x")), BYTE, tmp_path)
+    assert hash_of(data, BYTE, tmp_path) != hash_of(
+        dataclasses.replace(data, ignore_keys=("text", "x")), BYTE, tmp_path
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut short", "changed", "gone"])

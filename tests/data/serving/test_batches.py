@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 from nanolit.data.serving.batches import BatchPlan, EvalBatches, MicroBatches
 from nanolit.data.serving.packing import PackedRows
 from nanolit.data.serving.rows import IGNORE
-from nanolit.data.shards import open_shard, shard_writer
 from nanolit.data.serving.windows import TokenWindows
+from nanolit.data.shards import open_shard, shard_writer
 
 N_TOKENS = 331
 

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from nanolit.data.config import DataConfig
+from nanolit.data.order import window_of
+from nanolit.data.preparation.jobs import Work
 from nanolit.data.serving import lanes as module
 from nanolit.data.serving.batches import BatchPlan
-from nanolit.data.config import DataConfig
-from nanolit.data.preparation.jobs import Work
 from nanolit.data.serving.lanes import LaneBatches, Lanes
-from nanolit.data.order import window_of
-from nanolit.data.sources.plan import Item, Job, Plan
+from nanolit.data.serving.windows import TokenWindows
 from nanolit.data.shards import open_shard, shard_writer
 from nanolit.data.sources.open import open_source
-from nanolit.data.serving.windows import TokenWindows
+from nanolit.data.sources.plan import Item, Job, Plan
 from nanolit.tokenizers.bpe import train_bpe
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.village import documents

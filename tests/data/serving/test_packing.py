@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nanolit.data.serving import packing
 from nanolit.data.serving.packing import PackedRows, best_fit, evaluation_rows, make_plan
 from nanolit.data.serving.rows import IGNORE
-from nanolit.data.shards import open_shard, shard_writer
 from nanolit.data.serving.windows import TokenWindows
+from nanolit.data.shards import open_shard, shard_writer
 
 MODES = ("document", "best_fit", "best_fit_padded")
 DELIMITERS = ("before", "after", None)

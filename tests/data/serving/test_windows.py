@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanolit.data.serving.rows import IGNORE
-from nanolit.data.shards import open_shard, shard_writer
 from nanolit.data.serving.windows import TokenWindows
+from nanolit.data.shards import open_shard, shard_writer
 
 LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=5)
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanolit.tokenizers.messages import as_pair
 from nanolit.data.sources.conversations import Example, key, n_bytes, parse, texts
 from nanolit.tokenizers.byte import ByteTokenizer
 from nanolit.tokenizers.chat import render_example
+from nanolit.tokenizers.messages import as_pair
 
 U, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 WHERE = "chat.jsonl:7"

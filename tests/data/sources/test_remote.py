@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nanolit.data.sources import hub
 from nanolit.data.config import DataConfig
-from nanolit.data.sources.hub import HubDataset, HubFile
 from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
-from nanolit.data.sources.remote import fetched, remote_files
+from nanolit.data.sources import hub
+from nanolit.data.sources.hub import HubDataset, HubFile
 from nanolit.data.sources.open import open_source
+from nanolit.data.sources.remote import fetched, remote_files
 from nanolit.runtime.files import sha256_file
 from nanolit.tokenizers.directory import TokenizerConfig
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanolit.data.sources import plain_text, separated
 from nanolit.data.config import DataConfig
+from nanolit.data.sources import plain_text, separated
 from nanolit.data.sources.files import DataFile, hashed
 from nanolit.data.sources.open import open_source
 

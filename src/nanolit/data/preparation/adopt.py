@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from nanolit.data.config import DataConfig, Split
-from nanolit.data.sources.files import DataFile, hashed
 from nanolit.data.foreign_shards import detect, open_foreign
 from nanolit.data.preparation.manifest import FORMAT, folder_name, versions, with_tokenizer
+from nanolit.data.sources.files import DataFile, hashed
 from nanolit.runtime.files import atomic_folder, locked, write_json
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity
 from nanolit.tokenizers.protocol import Tokenizer

@@ -4,16 +4,15 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from nanolit.data.preparation import eval_grams
 from nanolit.data.config import DataConfig
+from nanolit.data.preparation import eval_grams
 from nanolit.data.preparation.eval_grams import EvalGrams, Found
 from nanolit.data.preparation.jobs import BATCH_CHARS, Progress, Tell, Work
-from nanolit.data.sources.plan import Job
-from nanolit.data.sources.open import open_source
 from nanolit.data.preparation.manifest import is_training
 from nanolit.data.preparation.workers import run_jobs
+from nanolit.data.sources.open import open_source
+from nanolit.data.sources.plan import Job
 from nanolit.runtime.files import read_json, write_json
 from nanolit.tokenizers.directory import load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
@@ -22,9 +21,7 @@ log = logging.getLogger("nanolit")
 Scanned = tuple[Found, int]  # and how many documents there were
 
 
-def report(
-    data: DataConfig, root: Path, folder: Path, grams: EvalGrams, n_workers: int | None
-) -> Iterator[str]:
+def report(data: DataConfig, root: Path, folder: Path, grams: EvalGrams, n_workers: int | None) -> Iterator[str]:
     """Writes the report on the training text of the prepared `folder`, and says it in lines."""
     plan = open_source(data, root).plan(data.shard_bytes)
     used = {*read_json(folder / "manifest.json")["jobs"]}
@@ -42,7 +39,9 @@ def report(
     found = eval_grams.merged(found for found, _ in in_order)
     told = eval_grams.report(grams, found, sum(n for _, n in in_order))
     write_json(folder / "contamination.json", told)
-    beyond = "" if data.max_tokens is None else " (of all jobs that were read: the last one goes on beyond data.max_tokens)"
+    beyond = (
+        "" if data.max_tokens is None else " (of all jobs that were read: the last one goes on beyond data.max_tokens)"
+    )
     for file in told["files"]:
         counts = f"{file['hit']:,} of {file['searched']:,} items ({file['share']:.1%})"
         yield f"{file['file']}: {counts} stand in the training text{beyond}"

@@ -14,8 +14,8 @@ import numpy as np
 
 from nanolit.data.config import Split
 from nanolit.data.preparation.duplicates import write_hashes
-from nanolit.data.sources.plan import Encoded, Item, Job, Plan
 from nanolit.data.shards import ShardWriter, shard_writer
+from nanolit.data.sources.plan import Encoded, Item, Job, Plan
 from nanolit.runtime.files import read_json, write_json
 from nanolit.tokenizers.protocol import Tokenizer
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from nanolit.data.config import DataConfig
 from nanolit.data.preparation.jobs import Receipt, Work
-from nanolit.data.sources.plan import Job
 from nanolit.data.shards import open_shard, shard_writer
+from nanolit.data.sources.plan import Job
 from nanolit.tokenizers.protocol import Tokenizer
 
 FORMAT = 2
@@ -35,8 +35,8 @@ def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str,
             splits[split] = totals | {"shards": listed}
         if split != "test" and totals["tokens"] == 0:
             raise ValueError(
-                f"data.name={data.name}: the {split} split came out empty, of {sum(len(r.shards) > 0 for r in receipts)} "
-                f"job(s) with text; give more of it, another data.val_fraction (now {data.val_fraction}), or another "
+                f"data.name={data.name}: the {split} split came out empty, of "
+                f"{sum(len(r.shards) > 0 for r in receipts)} job(s) with text; give more of it, another data.val_fraction (now {data.val_fraction}), or another "
                 f"data.split, as {'rows' if data.kind == 'conversations' else 'contiguous'}"
             )
     kept = {shard["file"] for facts in splits.values() for shard in facts["shards"]}
@@ -70,8 +70,8 @@ def is_training(job: Job) -> bool:
 
 
 def needed(work: Work, max_tokens: int | None) -> tuple[list[Job], Job | None]:
-    """The jobs whose shards make up the result, in order: all, or as many as it takes to reach `max_tokens`. And the first
-    of them that is not finished; behind it nobody knows.
+    """The jobs whose shards make up the result, in order: all, or as many as it takes to reach `max_tokens`. And the
+    first of them that is not finished; behind it nobody knows.
     """
     found, n_tokens, missing = [], 0, None
     for job in work.jobs:

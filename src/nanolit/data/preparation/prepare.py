@@ -17,14 +17,14 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
+from nanolit.data.config import CHATS, SPLITS, DataConfig
 from nanolit.data.preparation import duplicates
 from nanolit.data.preparation.adopt import adopt
-from nanolit.data.config import SPLITS, DataConfig
 from nanolit.data.preparation.jobs import Progress, Receipt, Work, hash_documents, run_job
 from nanolit.data.preparation.manifest import FORMAT, folder_name, is_training, join, needed, redo_damaged
-from nanolit.data.sources.plan import Job, Plan, Source
-from nanolit.data.sources.open import open_source
 from nanolit.data.preparation.workers import jobs_of_piece, run_jobs
+from nanolit.data.sources.open import open_source
+from nanolit.data.sources.plan import Job, Plan, Source
 from nanolit.runtime.files import locked, read_json, write_json
 from nanolit.tokenizers.directory import TokenizerConfig, build_tokenizer, identity, load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
@@ -59,7 +59,9 @@ def prepare(
         with build.alone():
             if not build.is_complete:  # nobody else has made it in the meantime
                 build.run()
-                if not build.is_joined and redo_damaged(build.work, needed(build.work, data.max_tokens)[0], thorough=False):
+                if not build.is_joined and redo_damaged(
+                    build.work, needed(build.work, data.max_tokens)[0], thorough=False
+                ):
                     build.run()
                 build.finish()
     return build.folder
@@ -95,8 +97,8 @@ def merge(data: DataConfig, tokenizer: TokenizerConfig, root: Path | str) -> Pat
                     )
                 if damaged := redo_damaged(build.work, done, thorough=True):
                     raise ValueError(
-                        f"prepare.merge: the shards of job(s) {', '.join(str(job.number) for job in damaged)} are damaged; "
-                        "run the pieces again, which does these jobs only, or leave out prepare.merge"
+                        f"prepare.merge: the shards of job(s) {', '.join(str(job.number) for job in damaged)} are "
+                        "damaged; run the pieces again, which does these jobs only, or leave out prepare.merge"
                     )
             build.finish()
     return build.folder
@@ -126,7 +128,7 @@ class Build:
     def __post_init__(self) -> None:
         if self.data.kind == "tokens":
             raise ValueError("data.kind=tokens: the tokens are used where they lie; there are no pieces to prepare")
-        if self.data.append_eot and self.config.kind == "char" and self.data.kind != "conversations":
+        if self.data.append_eot and self.config.kind == "char" and self.data.kind not in CHATS:
             raise ValueError(
                 "data.append_eot=true: the char tokenizer has no end-of-text token; give data.append_eot=false, "
                 "or tokenizer=byte"
@@ -171,7 +173,7 @@ class Build:
     @cached_property
     def work(self) -> Work:
         data, tokenizer = self.data, self.tokenizer
-        is_rendered = data.kind == "conversations"  # which brings its own marks
+        is_rendered = data.kind in CHATS  # which brings its own marks
         prepend_bos = tokenizer.bos_id is not None if data.prepend_bos is None else data.prepend_bos
         if prepend_bos and tokenizer.bos_id is None and not is_rendered:
             raise ValueError(
@@ -256,7 +258,9 @@ class Build:
             run_jobs(hash_documents, work, self.tokenizer, jobs, lambda progress: None, self.n_workers)
             found = duplicates.find_duplicates([work.hashes_path(job) for job in jobs], work.duplicates_path)
             found += self.plan.n_twins
-            log.info("%s", f"documents that come again and are left out: {found:,}" if found else "no document comes again")
+            log.info(
+                "%s", f"documents that come again and are left out: {found:,}" if found else "no document comes again"
+            )
 
     def finish(self) -> None:
         """The manifest, and the name."""

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from nanolit.data.serving.batches import MicroBatches
-from nanolit.data.preparation.jobs import Work, encoded_block
 from nanolit.data.order import window_of
-from nanolit.data.sources.plan import Item
+from nanolit.data.preparation.jobs import Work, encoded_block
+from nanolit.data.serving.batches import MicroBatches
 from nanolit.data.serving.rows import Delimiter
+from nanolit.data.sources.plan import Item
 from nanolit.runtime.devices import n_cores
 from nanolit.runtime.files import atomic_path
 from nanolit.tokenizers.protocol import Tokenizer

@@ -25,8 +25,8 @@ from typing import Literal
 import numpy as np
 
 from nanolit.data.serving.rows import IGNORE, Delimiter, Rows, has_loss_mask, require_documents
-from nanolit.data.shards import Shard
 from nanolit.data.serving.windows import TokenWindows
+from nanolit.data.shards import Shard
 from nanolit.runtime.files import atomic_path
 
 Mode = Literal["document", "best_fit", "best_fit_padded"]
@@ -129,7 +129,9 @@ class PackedRows:
             f"packing {self.mode}: {n_documents:,} documents in {len(self):,} rows of {self.block_size}; "
             f"{1 - n_used / (len(self) * self.block_size):.1%} padding, {1 - n_used / n_tokens:.1%} of tokens dropped"
         )
-        return line + (f", {n_left_out:,} longer than a row left out (a larger model.block_size takes more)" if n_left_out else "")
+        return line + (
+            f", {n_left_out:,} longer than a row left out (a larger model.block_size takes more)" if n_left_out else ""
+        )
 
     def _by_shard(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """(which of the indices, the rows of the shard that they are, number of the shard)"""

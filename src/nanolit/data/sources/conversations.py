@@ -16,7 +16,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nanolit.data.config import DataConfig
+from nanolit.data.sources.plan import Encoded
+from nanolit.tokenizers.chat import render_example
 from nanolit.tokenizers.messages import Message, check, fields, merge_system, named, text, texts_of
+from nanolit.tokenizers.protocol import Tokenizer
 
 # Question, what may stand below it, answer.
 PAIRS = (
@@ -76,6 +80,13 @@ def texts(example: Example) -> list[str]:
 def n_bytes(example: Example) -> int:
     """Bytes of text, as UTF-8: what the tokens of the rendered conversation stand for, special tokens left out."""
     return sum(len(text.encode()) for text in texts(example))
+
+
+def encoded(example: Example, tokenizer: Tokenizer, config: DataConfig) -> Encoded:
+    row = render_example(example.messages, tokenizer, config.render)
+    if config.max_example_tokens is not None:
+        row = row.within(config.max_example_tokens) or row  # packing leaves out, and counts, what is too long even so
+    return Encoded(row.ids, None if config.loss_on == "all" else row.supervised)
 
 
 def _messages(row: Any, ignore: Collection[str]) -> Any:

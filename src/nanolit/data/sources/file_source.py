@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nanolit.data.sources import formats, separated
 from nanolit.data.config import DataConfig, Split, SplitRule
+from nanolit.data.sources import formats, separated
 from nanolit.data.sources.files import DataFile
 from nanolit.data.sources.formats import Document, Span, spans
 from nanolit.data.sources.plan import Encoded, Item, Job, Plan, Source
@@ -125,16 +125,15 @@ class ConversationPlan(FilePlan):
             yield _Document(Document(conversations.key(example), [((example, where), True)]))  # type: ignore[list-item]
 
     def encode(self, tokenizer: Tokenizer, contents: list[Any]) -> list[Encoded]:
-        from nanolit.tokenizers.chat import render_example
+        from nanolit.data.sources.conversations import encoded
 
-        encoded = []
+        rows = []
         for example, where in contents:
             try:
-                row = render_example(example.messages, tokenizer, self.config.render)
+                rows.append(encoded(example, tokenizer, self.config))
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
-            encoded.append(Encoded(row.ids, row.supervised))
-        return encoded
+        return rows
 
     def n_bytes(self, content: Any) -> int:
         from nanolit.data.sources import conversations
@@ -217,8 +216,14 @@ def _reading(config: DataConfig, rule: str, has_rows: bool) -> dict[str, Any]:
     if config.separator is not None:
         told["separator"] = config.separator
     if config.kind == "conversations":
-        told |= {"render": config.render, "ignore_keys": list(config.ignore_keys)}
+        told |= {"render": config.render, "ignore_keys": list(config.ignore_keys), **rendering(config)}
     return told
+
+
+def rendering(config: DataConfig) -> dict[str, Any]:
+    """The settings that decide how a conversation becomes tokens, where they are not the default."""
+    told = {"loss_on": config.loss_on, "max_example_tokens": config.max_example_tokens}
+    return {key: value for key, value in told.items() if value not in (None, "answer")}
 
 
 def _split_of_file(config: DataConfig, files: Sequence[Any], rule: str, file: Any) -> Split | None:

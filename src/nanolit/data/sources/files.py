@@ -102,7 +102,12 @@ def _tell_left_out(folder: Path, kept: set[Path]) -> None:
     others = [p for p in folder.rglob("*") if p.is_file() and p not in kept and not _is_hidden(p, folder)]
     if others:
         some = ", ".join(p.relative_to(folder).as_posix() for p in sorted(others)[:3])
-        log.info("left out %d files that are empty or of no kind that is read: %s%s", len(others), some, ", …" * (len(others) > 3))
+        log.info(
+            "left out %d files that are empty or of no kind that is read: %s%s",
+            len(others),
+            some,
+            ", …" * (len(others) > 3),
+        )
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
@@ -167,7 +172,12 @@ def _ending(path: Path) -> str:
 def _visible(folder: Path) -> Iterable[Path]:
     for path in folder.rglob("*"):
         ending = _ending(path)
-        if _is_hidden(path, folder) or ending not in (*TEXT_SUFFIXES, *ROW_KINDS) or path.name in NO_ROWS or not path.is_file():
+        if (
+            _is_hidden(path, folder)
+            or ending not in (*TEXT_SUFFIXES, *ROW_KINDS)
+            or path.name in NO_ROWS
+            or not path.is_file()
+        ):
             continue
         if path.suffix.lower() == ".json" and path.stat().st_size:
             with path.open("rb") as file:

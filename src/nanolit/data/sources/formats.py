@@ -125,7 +125,9 @@ def text_of(row: Any, text_field: str, place: Place) -> str | None:
         raise ValueError(f"{place}: a row that is {type(row).__name__} and no object has no fields; mend or remove it")
     names = list(row) or column_names(place.span.file) or ["nothing"]
     if place.span.file.kind == "csv" and len(names) == 1 and ";" in names[0]:
-        raise ValueError(f"{place}: fields are separated by ';', allowed in .csv: ','; convert it, or name it .tsv with tabs")
+        raise ValueError(
+            f"{place}: fields are separated by ';', allowed in .csv: ','; convert it, or name it .tsv with tabs"
+        )
     raise ValueError(
         f"{place}: no text under {text_field!r} (it has: {', '.join(names)}); name the right data.text_field"
     )

@@ -76,7 +76,9 @@ def _of_dataset(config: DataConfig, root: Path) -> tuple[dict[str, Any], list[Re
     dataset = (found["name"], found["revision"])
     splits = {name: split_of(name) for name in found["splits"]}
     if others := [name for name, split in splits.items() if split is None and {*splits.values()} > {None}]:
-        log.warning("data.dataset=%s: left out its splits %s, whose names do not say what they are for", *dataset[:1], others)
+        log.warning(
+            "data.dataset=%s: left out its splits %s, whose names do not say what they are for", *dataset[:1], others
+        )
     files = [
         RemoteFile(file["name"], file["n_bytes"] or GUESSED_BYTES, splits[name], None, file["sha256"], dataset)
         for name, of_split in found["splits"].items()
