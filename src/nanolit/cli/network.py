@@ -11,7 +11,7 @@ import torch
 
 from nanolit.cli.hydra_app import make
 from nanolit.cli.open_model import hashes, is_foreign, locate
-from nanolit.cli.settings import ForeignModel, Model, PretrainedModel, with_vocabulary
+from nanolit.cli.settings import ForeignModel, Model, PretrainedModel, RunConfig, with_vocabulary
 from nanolit.models.attention import describe_backend
 from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
@@ -33,10 +33,13 @@ class Weights:
 
     source: str
     folder: Path
+    setting: str = "init_from"  # by which the user has named them
 
     @classmethod
-    def find(cls, source: str) -> "Weights":
-        return cls(source, locate(source, "init_from"))
+    def find(cls, run: RunConfig) -> "Weights":
+        assert run.init_from is not None
+        setting = "init_from" if run.parent is None else "parent"
+        return cls(run.init_from, locate(run.init_from, setting), setting)
 
     def describe(self) -> dict[str, Any]:
         """Where the run comes from. Every byte of the weights is hashed: a few seconds for a gigabyte or two."""
@@ -51,7 +54,7 @@ class Weights:
         if tokenizer.fingerprint == own.fingerprint or (may_grow and begins_as(tokenizer, own)):
             return
         raise ValueError(
-            f"init_from: {self.source} reads the tokens of its own tokenizer ({own.kind}, {own.vocab_size} ids, "
+            f"{self.setting}: {self.source} reads the tokens of its own tokenizer ({own.kind}, {own.vocab_size} ids, "
             f"fingerprint {own.fingerprint[:12]}), the data has those of another ({tokenizer.kind}, "
             f"{tokenizer.vocab_size} ids, {tokenizer.fingerprint[:12]}); give tokenizer=folder "
             f"tokenizer.path={self.source}"

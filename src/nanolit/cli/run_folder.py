@@ -21,7 +21,18 @@ log = logging.getLogger("nanolit")
 # What shapes the loss curve: a run may not go on with another value. (Longer or shorter is allowed, and so is the
 # schedule's end with it.)
 SHAPING = (
-    *("stage", "init_from", "resize_vocabulary", "model", "tokenizer", "data", "optimizer", "schedule"),
+    *(
+        "stage",
+        "init_from",
+        "init_lr_frac",
+        "optimizer_state",
+        "resize_vocabulary",
+        "model",
+        "tokenizer",
+        "data",
+        "optimizer",
+        "schedule",
+    ),
     *("seed", "batch_size", "matmul_precision"),
     *("trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
 )

@@ -5,7 +5,7 @@ dataclass it ends in.
 import inspect
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nanolit.cli.depth_dial import without_dial
 from nanolit.data.config import DataConfig
@@ -43,6 +43,10 @@ DECIDED_ELSEWHERE = {
 }
 
 
+Stage = Literal["pretrain", "midtrain", "sft", "dpo", "rl"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The settings that belong to no group."""
@@ -50,8 +54,11 @@ class RunConfig:
     name: str
     run_dir: Path
     batch_size: int
-    stage: Literal["pretrain"] = "pretrain"
+    stage: Stage = "pretrain"
     init_from: str | None = None  # weights to begin with: a model directory or run, or a name on the hub
+    parent: str | None = None  # the same, of a later stage: `with_parent` has written it into init_from
+    optimizer_state: Literal["fresh", "kept"] = "fresh"  # kept: that of the parent's last checkpoint
+    init_lr_frac: float = 1.0  # of the optimizer's rates, at which this run begins
     resize_vocabulary: bool = False  # of these weights, if the tokenizer has more ids
     seed: int = 1337
     force_resume: bool = False
@@ -64,6 +71,12 @@ class RunConfig:
             raise ValueError(f"batch_size: got {self.batch_size}, must be at least 1")
         if self.micro_batch_size != "auto" and self.micro_batch_size < 1:
             raise ValueError(f"micro_batch_size: got {self.micro_batch_size}, must be at least 1, or auto")
+        if self.stage != "pretrain" and self.init_from is None:
+            raise ValueError(f"parent: not given; stage={self.stage} goes on from a model, give parent=RUN")
+        if self.optimizer_state == "kept" and self.init_from is None:
+            raise ValueError("optimizer_state=kept: of which run? Give parent=RUN, or leave it out")
+        if not 0 < self.init_lr_frac <= 1:
+            raise ValueError(f"init_lr_frac: got {self.init_lr_frac}, must be above 0 and at most 1")
         if self.resize_vocabulary and self.init_from is None:
             raise ValueError("resize_vocabulary: only weights can be resized; give init_from, or leave it out")
 
@@ -102,6 +115,15 @@ class Settings:
     @property
     def max_steps(self) -> int:
         return self.trainer["max_steps"]
+
+
+def with_parent(config: dict[str, Any]) -> dict[str, Any]:
+    """A later stage names its parent; what it begins with are the parent's weights."""
+    if config.get("parent") is None:
+        return config
+    if config.get("init_from") not in (None, config["parent"]):
+        raise ValueError("init_from: is what parent= gives already; leave one of the two out")
+    return config | {"init_from": config["parent"]}
 
 
 def read_settings(config: dict[str, Any]) -> Settings:

@@ -49,13 +49,15 @@ def main(argv: list[str] | None = None) -> int:
 def with_defaults(argv: list[str]) -> list[str]:
     """Whoever names neither an experiment nor a model gets the quick one, whatever else is changed; a model that an
     experiment is named after brings it along, and so does a model built on that one. Weights to begin with bring
-    experiment=finetune and their architecture.
+    their architecture and experiment=finetune, or the one that is named after the stage.
     """
     from nanolit.cli import hydra_app
 
     named = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in argv)}
-    if named.get("init_from", "null") != "null":
-        brought = {"experiment": "finetune", "model": "pretrained"}
+    stage = named.get("stage", "pretrain")
+    if stage != "pretrain" or {named.get("init_from", "null"), named.get("parent", "null")} != {"null"}:
+        known = hydra_app.experiments("train")
+        brought = {"experiment": stage if stage in known else "finetune", "model": "pretrained"}
         return [*(f"{key}={value}" for key, value in brought.items() if key not in named), *argv]
     if "experiment" in named:
         return argv
@@ -95,7 +97,7 @@ def with_own_tokenizer(config: dict[str, Any], overrides: list[str], before: dic
     folders = [folder for folder in (Path(source), Path(source) / "model") if (folder / "config.json").is_file()]
     if folders and not (folders[0] / "tokenizer.json").is_file():
         return config
-    log.info("tokenizer: that of init_from=%s", source)
+    log.info("tokenizer: that of %s=%s", "init_from" if config.get("parent") is None else "parent", source)
     return config | {"tokenizer": {"kind": "folder", "path": source}}
 
 
@@ -127,9 +129,9 @@ def train(config: dict[str, Any]) -> int:
     log.info("%s in %s", config["name"], folder.path)  # at once; the next lines import for some seconds
     try:
         from nanolit.cli.hydra_app import job_overrides
-        from nanolit.cli.settings import read_settings
+        from nanolit.cli.settings import read_settings, with_parent
 
-        config = with_own_tokenizer(config, job_overrides(), folder.stored_config())
+        config = with_own_tokenizer(with_parent(config), job_overrides(), folder.stored_config())
         settings = read_settings(config)
         folder.check_config(config, settings.run.force_resume)
         if folder.path.exists() and not folder.path.is_dir():

@@ -5,9 +5,7 @@ import logging
 import math
 import os
 import time
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nanolit.cli import depth_dial
 from nanolit.cli.hydra_app import job_overrides, make
+from nanolit.cli.lineage import ancestors, optimizer_state
 from nanolit.cli.network import (
     Weights,
     architecture,
@@ -26,21 +25,17 @@ from nanolit.cli.network import (
     restored,
     saver,
 )
-from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder, command_line, installed_versions, last_metrics, read_environment, to_try
 from nanolit.cli.settings import Settings
+from nanolit.cli.stages import StageData, open_stage
 from nanolit.cli.train import WORKER_CONFIG
-from nanolit.data.preparation.prepare import prepare
-from nanolit.data.prepared import Prepared
-from nanolit.datamodules.pretrain import PretrainData
 from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts
 from nanolit.models.config import GPTConfig
 from nanolit.models.network import Network
 from nanolit.optim.build import build_optimizer
-from nanolit.optim.schedules import schedule
+from nanolit.optim.schedules import scaled, schedule
 from nanolit.runtime import allocator, devices, dist
 from nanolit.runtime import log as logs
-from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.callbacks import BestModel, Checkpoint, Evaluate, Interrupt, NonFiniteReport, RunInterrupted
 from nanolit.training.callbacks.checkpoint import Resume, newest_valid
 from nanolit.training.callbacks.step import find_callback
@@ -80,60 +75,40 @@ class TrainingRun:
         if dist.is_main():
             self.folder.remove_leftovers()
         known = self.folder.stored_architecture() if resume and settings.run.init_from else None
-        weights = Weights.find(settings.run.init_from) if settings.run.init_from and known is None else None
+        weights = Weights.find(settings.run) if settings.run.init_from and known is None else None
         trainer = self.make_trainer(resume)
-        prepared = self.prepare_data(weights)
+        stage = open_stage(settings, self.config, self.folder, weights)
         pl.seed_everything(settings.run.seed, verbose=False)
-        vocab_size, may_grow = prepared.tokenizer.vocab_size, settings.run.resize_vocabulary
+        vocab_size, may_grow = stage.tokenizer.vocab_size, settings.run.resize_vocabulary
         if known is not None:
             network = restored(known, settings.model, vocab_size)
         else:
             network = make_network(settings.model, self.config["model"], weights, vocab_size, may_grow)
         micro_batch_size = self.split_batch(trainer, network.config)
-        run = settings.run
-        data = PretrainData(
-            prepared, network.config.block_size, run.batch_size, micro_batch_size, run.seed, settings.loader
+        data = stage.batches(network.config.block_size, micro_batch_size)
+        module = self.make_module(
+            network, stage, trainer, keeps_state=settings.run.optimizer_state == "kept" and not resume
         )
-        module = self.make_module(network, prepared, trainer)
         if dist.is_main():
-            self.write_description(prepared, network, weights, micro_batch_size)
-        return self.fit(trainer, module, data, resume)
+            self.write_description(stage, network, weights, micro_batch_size)
+        return self.fit(trainer, module, data, stage.size_note(data), resume)
 
     def write_description(
-        self, prepared: Prepared, network: Network, weights: Weights | None, micro_batch_size: int
+        self, stage: StageData, network: Network, weights: Weights | None, micro_batch_size: int
     ) -> None:
         environment = devices.describe() | {"packages": installed_versions(), "variables": read_environment()}
         if self.settings.run.init_from:  # hashed once: it says what the run began with
-            lineage = self.folder.stored_environment().get("init_from")
-            environment["init_from"] = lineage or (weights and weights.describe())
+            before = self.folder.stored_environment().get("init_from")
+            environment["init_from"] = before or (weights and weights.describe())
+            known = self.folder.stored_environment().get("lineage")  # the parent need not be there any more
+            environment["lineage"] = known or ancestors(self.settings.run.init_from)
         self.folder.write_description(
             self.config | {"micro_batch_size": micro_batch_size},  # other processes, and a resume, take this one
-            describe_data(prepared),
+            stage.describe(),
             environment,
             self.command,
             architecture(network) if self.settings.run.init_from else None,
         )
-
-    def prepare_data(self, weights: Weights | None) -> Prepared:
-        settings = self.settings
-
-        accepted: set[str] = set()  # asked before the text is read, and again in case it had been read already
-
-        def accept(found: Tokenizer) -> None:
-            if weights and found.fingerprint not in accepted:
-                accepted.add(found.fingerprint)
-                weights.accept(found, settings.run.resize_vocabulary)
-
-        tokenizer = settings.tokenizer
-        if tokenizer.path and not Path(tokenizer.path).exists():
-            # A run that goes on has a copy; else it is a name on the hub.
-            kept = self.folder.stored_tokenizer(self.config["tokenizer"])
-            tokenizer = replace(tokenizer, path=str(kept or locate(tokenizer.path, "tokenizer.path")))
-        prepared = Prepared.open(prepare(settings.data, tokenizer, settings.data_root, accept=accept))
-        accept(prepared.tokenizer)
-        if dist.is_main():
-            self.folder.check_data(describe_data(prepared), settings.run.force_resume)
-        return prepared
 
     def make_trainer(self, resume: Resume | None) -> pl.Trainer:
         arguments = dict(self.settings.trainer)
@@ -201,18 +176,19 @@ class TrainingRun:
         trainer.accumulate_grad_batches = share // micro
         return micro
 
-    def make_module(self, network: Network, prepared: Prepared, trainer: pl.Trainer) -> LanguageModel:
+    def make_module(self, network: Network, stage: StageData, trainer: pl.Trainer, keeps_state: bool) -> LanguageModel:
         settings, model = self.settings, network.config
         check_optimizer(network, settings.optimizer)
         device = trainer.strategy.root_device
         self.notes = describe(network, device, compute_dtype(trainer), settings.loader.mask_documents)
         self.maybe_compile(network, device)
+        state = optimizer_state(str(settings.run.init_from)) if keeps_state else None
         peak_dtype = torch.float32 if compute_dtype(trainer) == torch.float32 else torch.bfloat16
-        return LanguageModel(
+        return stage.module(
             network,
-            optimizer=partial(build_optimizer, config=settings.optimizer),
-            schedule=schedule(settings.schedule, settings.max_steps),
-            byte_lengths=torch.from_numpy(prepared.tokenizer.byte_lengths()),
+            optimizer=partial(build_optimizer, config=settings.optimizer, state=state),
+            schedule=scaled(schedule(settings.schedule, settings.max_steps), settings.run.init_lr_frac),
+            byte_lengths=torch.from_numpy(stage.tokenizer.byte_lengths()),
             tokens_per_step=settings.run.batch_size * model.block_size,
             seed=settings.run.seed,
             uses_dropout=is_random(network),
@@ -232,8 +208,8 @@ class TrainingRun:
         if wanted:
             network.compile(dynamic=False)
 
-    def fit(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> int:
-        self.announce(trainer, module, data, resume)
+    def fit(self, trainer: pl.Trainer, module: LanguageModel, data: Any, size: str, resume: Resume | None) -> int:
+        self.announce(trainer, module, data, size, resume)
         status, code = "failed", 1
         variables = set(os.environ)
         os.environ[WORKER_CONFIG] = str(self.folder.config_path.absolute())  # for processes that the Trainer starts now
@@ -259,16 +235,15 @@ class TrainingRun:
             leave_processes(variables)
         return self.tell_result() if code == 0 and trainer.is_global_zero else code
 
-    def announce(self, trainer: pl.Trainer, module: LanguageModel, data: PretrainData, resume: Resume | None) -> None:
+    def announce(self, trainer: pl.Trainer, module: LanguageModel, data: Any, size: str, resume: Resume | None) -> None:
         n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
         for line in (*depth_dial.table(self.config, n_parameters), *self.notes, *data.notes()):
             log.info("%s", line)
         log.info(
-            "%s: %s parameters, %s training tokens, %d x %s tokens a step "
-            "(%d process(es) x %d micro-batch(es) x %d), %s on %s",
+            "%s: %s parameters, %s, %d x %s tokens a step (%d process(es) x %d micro-batch(es) x %d), %s on %s",
             f"resuming at step {resume.step}" if resume else f"training {self.settings.run.init_from or 'new weights'}",
             f"{n_parameters:,}",
-            "not yet counted" if data.n_tokens is None else f"{data.n_tokens:,}",
+            size,
             data.batch_size,
             module.tokens_per_step // data.batch_size,
             trainer.world_size,
@@ -357,10 +332,6 @@ def why_not_compile(device: torch.device, n_steps: int) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     return f"{n_steps} steps are over before it pays" if n_steps < 1000 else None
-
-
-def describe_data(prepared: Prepared) -> dict[str, Any]:
-    return {"folder": str(prepared.folder), **prepared.manifest}
 
 
 def finish_wandb(trainer: pl.Trainer) -> None:

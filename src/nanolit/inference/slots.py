@@ -83,8 +83,8 @@ class BatchedSlots:
         self.fixed: FixedPasses | None = None
         self._last: SlotRows | None = None
 
-    # 5 to 10 % faster than no_grad for a small model on a CPU. Not for networks of others, which may keep what they make
-    # in a pass: training could not go on with such tensors.
+    # 5 to 10 % faster than no_grad for a small model on a CPU. Not for networks of others, which may keep what they
+    # make in a pass: training could not go on with such tensors.
     @torch.inference_mode()
     def feed(self, rows: Sequence[int], tokens: Sequence[Sequence[int]], every: bool = False) -> Tensor:
         if self.fixed is not None and list(rows) == list(range(len(rows))) and self.fixed.fits(tokens, every):

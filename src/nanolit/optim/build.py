@@ -98,11 +98,16 @@ def optimizer_config(values: Mapping[str, Any], where: str = "optimizer") -> Opt
     return build(KINDS[kind], {name: value for name, value in values.items() if name != "kind"}, where)
 
 
-def build_optimizer(named_parameters: Iterable[tuple[str, Tensor]], config: OptimizerConfig) -> MixedOptimizer:
-    """The optimizer that `config` describes, for these parameters."""
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, Tensor]], config: OptimizerConfig, state: Mapping[str, Any] | None = None
+) -> MixedOptimizer:
+    """The optimizer that `config` describes, for these parameters; it goes on from `state`, that of another one."""
     named = list(named_parameters)
     rules = config.rules(_qkv_split(named)) if isinstance(config, MuonConfig) else config.rules()
-    return MixedOptimizer(group_parameters(named, rules))
+    optimizer = MixedOptimizer(group_parameters(named, rules))
+    if state is not None:
+        optimizer.take_state(state)
+    return optimizer
 
 
 def _qkv_split(named: list[tuple[str, Tensor]]) -> tuple[int, ...] | None:

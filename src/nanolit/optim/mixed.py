@@ -79,6 +79,17 @@ class MixedOptimizer(torch.optim.Optimizer):
                         f"{tuple(p.shape)}, split {self.param_groups[-1]['split']}; move it to an adamw group"
                     )
 
+    def take_state(self, other: Mapping[str, Any]) -> None:
+        """Moments and counts of steps of another optimizer of the same parameters; the settings stay this one's."""
+        own = self.state_dict()["param_groups"]
+        groups = [(group["kind"], group["params"]) for group in own]
+        if groups != [(group.get("kind"), group["params"]) for group in other["param_groups"]]:
+            raise ValueError(
+                "optimizer_state=kept: the parent's optimizer has other groups of parameters; give its optimizer= and "
+                "model, or optimizer_state=fresh"
+            )
+        self.load_state_dict({"state": other["state"], "param_groups": own})
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every group; returns what `closure` (run first, with gradients) returned."""

@@ -103,3 +103,8 @@ def lr_range_test(step: int, *, max_steps: int, range_coeff: float, warmup_steps
     It begins low by itself; a warmup, which an experiment may bring along, makes its first steps lower still.
     """
     return constant(step, warmup_steps=warmup_steps) * math.exp(range_coeff * (step / max_steps - 0.5))
+
+
+def scaled(schedule: Callable[[int], float], fraction: float) -> Callable[[int], float]:
+    """The same course at a fraction of its height."""
+    return lambda step: fraction * schedule(step)

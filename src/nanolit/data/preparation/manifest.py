@@ -36,8 +36,9 @@ def join(work: Work, tokenizer: Tokenizer, data: DataConfig, decisive: dict[str,
         if split != "test" and totals["tokens"] == 0:
             raise ValueError(
                 f"data.name={data.name}: the {split} split came out empty, of "
-                f"{sum(len(r.shards) > 0 for r in receipts)} job(s) with text; give more of it, another data.val_fraction (now {data.val_fraction}), or another "
-                f"data.split, as {'rows' if data.kind == 'conversations' else 'contiguous'}"
+                f"{sum(len(r.shards) > 0 for r in receipts)} job(s) with text; give more of it, another "
+                f"data.val_fraction (now {data.val_fraction}), or another data.split, as "
+                f"{'rows' if data.kind == 'conversations' else 'contiguous'}"
             )
     kept = {shard["file"] for facts in splits.values() for shard in facts["shards"]}
     for path in work.folder.iterdir():
