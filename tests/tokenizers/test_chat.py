@@ -13,11 +13,14 @@ from nanolit.tokenizers.char import CharTokenizer
 from nanolit.tokenizers.chat import (
     chat_template,
     has_chat_tokens,
+    parts_of,
     render,
     render_completion,
     render_example,
     render_prompt,
+    said,
 )
+from nanolit.tokenizers.messages import check
 
 NAMES = [
     *("<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"),
@@ -202,6 +205,28 @@ def test_truncation_keeps_whole_turns(bpe, conversation, data):
     else:
         assert kept.ids.tolist() == fitting[0].ids.tolist()
         assert kept.supervised.tolist() == fitting[0].supervised.tolist() and kept.ends == fitting[0].ends
+
+
+@settings(deadline=None)
+@given(conversations())
+def test_parts_are_what_was_rendered(bpe, conversation):
+    prompt = render_prompt(conversation, bpe, drop_answer=True)
+    written = [*render(conversation, bpe).ids[len(prompt) :].tolist(), bpe.specials["<|bos|>"], 65]
+    answer = check(conversation)[-1]["content"]
+    parts = [part("text", answer)] if isinstance(answer, str) else answer
+    assert parts_of(written, bpe) == parts
+    assert said(written, bpe) == "".join(p["text"] for p in parts if p["type"] == "text")
+
+
+def test_what_is_not_closed_goes_on_and_stray_tokens_say_nothing(bytewise):
+    written = [65, USER, PYTHON, 49, OUTPUT_END, 66, PYTHON_END, OUTPUT, 50]
+    assert parts_of(written, bytewise) == [
+        part("text", "A"),
+        part("python", "1"),
+        part("text", "B"),
+        part("python_output", "2"),
+    ]
+    assert said(written, bytewise) == "AB"
 
 
 @settings(deadline=None)

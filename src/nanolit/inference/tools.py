@@ -8,7 +8,7 @@ any object with a name and a call; it is called in the engine's thread, so it mu
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 MAX_CHARS = 500  # of an expression
@@ -44,6 +44,18 @@ class Calculator:
             return str(_Expression(code).value())
         except (ValueError, ArithmeticError):  # division by zero and overflow are arithmetic
             return None
+
+
+TOOLS: dict[str, Callable[[], Tool]] = {"calculator": Calculator}  # as tasks name them
+
+
+def tools_by_name(names: Sequence[str]) -> list[Tool]:
+    for name in names:
+        if name not in TOOLS:
+            raise ValueError(
+                f"tools: got {name!r}, allowed: {', '.join(TOOLS)}; register it in nanolit.inference.tools.TOOLS"
+            )
+    return [TOOLS[name]() for name in names]
 
 
 class _Refused(ValueError):

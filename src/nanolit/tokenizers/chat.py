@@ -11,18 +11,20 @@ Rules and ids are nanochat's, except that neighbouring text parts are encoded as
     answer: text, <|python_start|> code <|python_end|>, <|output_start|> what the tool said <|output_end|>
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from nanolit.tokenizers.messages import Conversation, Message, as_pair, check, merge_system, texts_of
+from nanolit.tokenizers.messages import Conversation, Message, Part, as_pair, check, merge_system, texts_of
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
 
 (BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END, PYTHON_START, PYTHON_END, OUTPUT_START, OUTPUT_END) = (
     CHAT_SPECIALS
 )
+_BEGINS = {PYTHON_START: "python", OUTPUT_START: "python_output"}  # a part of an answer
 How = Literal["auto", "chat", "completion"]
 REMEDY = "take a tokenizer with chat tokens, as tokenizer=bpe_chat"
 
@@ -144,6 +146,30 @@ def _answer(message: Message, row: _Row) -> None:
             row.text(part["text"])
             row.special(OUTPUT_END)
     row.end(row.tokenizer.specials[ASSISTANT_END])
+
+
+def parts_of(ids: Iterable[int], tokenizer: Tokenizer) -> list[Part]:
+    """The inverse of rendering an answer: its parts, up to the token that ends it. Special tokens that have no business
+    there are passed over; what is not closed goes on to the end.
+    """
+    names = {token: name for name, token in tokenizer.specials.items()}
+    found: list[tuple[str, list[int]]] = [("text", [])]
+    for token in ids:
+        name = names.get(token)
+        if name is None:
+            found[-1][1].append(token)
+        elif name == ASSISTANT_END:
+            break
+        elif name in _BEGINS:
+            found.append((_BEGINS[name], []))
+        elif name in (PYTHON_END, OUTPUT_END):
+            found.append(("text", []))
+    return [Part(type=kind, text=tokenizer.decode(part)) for kind, part in found if part or kind != "text"]
+
+
+def said(ids: Iterable[int], tokenizer: Tokenizer) -> str:
+    """The text of an answer: without calls of tools, and without what they said."""
+    return "".join(part["text"] for part in parts_of(ids, tokenizer) if part["type"] == "text")
 
 
 def chat_template() -> str:
