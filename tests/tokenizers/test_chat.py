@@ -18,7 +18,7 @@ from nanolit.tokenizers.chat import (
     render_completion,
     render_example,
     render_prompt,
-    said,
+    text_said,
 )
 from nanolit.tokenizers.messages import check
 
@@ -215,7 +215,7 @@ def test_parts_are_what_was_rendered(bpe, conversation):
     answer = check(conversation)[-1]["content"]
     parts = [part("text", answer)] if isinstance(answer, str) else answer
     assert parts_of(written, bpe) == parts
-    assert said(written, bpe) == "".join(p["text"] for p in parts if p["type"] == "text")
+    assert text_said(written, bpe) == "".join(p["text"] for p in parts if p["type"] == "text")
 
 
 def test_what_is_not_closed_goes_on_and_stray_tokens_say_nothing(bytewise):
@@ -226,7 +226,7 @@ def test_what_is_not_closed_goes_on_and_stray_tokens_say_nothing(bytewise):
         part("text", "B"),
         part("python_output", "2"),
     ]
-    assert said(written, bytewise) == "AB"
+    assert text_said(written, bytewise) == "AB"
 
 
 @settings(deadline=None)

@@ -167,7 +167,7 @@ def parts_of(ids: Iterable[int], tokenizer: Tokenizer) -> list[Part]:
     return [Part(type=kind, text=tokenizer.decode(part)) for kind, part in found if part or kind != "text"]
 
 
-def said(ids: Iterable[int], tokenizer: Tokenizer) -> str:
+def text_said(ids: Iterable[int], tokenizer: Tokenizer) -> str:
     """The text of an answer: without calls of tools, and without what they said."""
     return "".join(part["text"] for part in parts_of(ids, tokenizer) if part["type"] == "text")
 
