@@ -110,6 +110,10 @@ def _pretrained(model: PretrainedModel, folder: Path) -> Network:
     if not is_foreign(folder):
         start = load_model(folder, dtype=torch.float32)
         network = adapted(start, model.given)
+        for parameter in network.parameters():
+            # A file's tensors begin anywhere, ours at multiples of 64 bytes, where products sum in another order: a run
+            # that goes on from a checkpoint would differ in the last bits from one that was never interrupted.
+            parameter.data = parameter.data.clone()
         if network.config.block_size > start.config.block_size:
             log.warning(
                 "model.block_size=%d is more than the %d that the weights have seen: rotary positions reach there, but "

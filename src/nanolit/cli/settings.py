@@ -17,6 +17,7 @@ from nanolit.optim.schedules import ScheduleConfig, schedule
 from nanolit.runtime.suggest import suggest
 from nanolit.runtime.typed import build
 from nanolit.tokenizers.directory import TokenizerConfig
+from nanolit.training.policy_loss import RLConfig
 
 # The Trainer's arguments that other settings decide.
 DECIDED_ELSEWHERE = {
@@ -111,6 +112,7 @@ class Settings:
     logger: dict[str, Any]
     callbacks: dict[str, Any]
     data_root: Path
+    rl: RLConfig | None = None  # of stage rl
 
     @property
     def max_steps(self) -> int:
@@ -127,7 +129,7 @@ def with_parent(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
-    groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks"}
+    groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks", "rl"}
     run = build(RunConfig, {key: value for key, value in config.items() if key not in {*groups, "by_depth"}}, "")
     data = dict(config["data"])
     trainer = check_trainer(config["trainer"])  # first: its max_steps is what a schedule's length follows
@@ -143,9 +145,16 @@ def read_settings(config: dict[str, Any]) -> Settings:
         logger=config["logger"] or {},
         callbacks=config["callbacks"] or {},
         data_root=Path(config["paths"]["data_root"]),
+        rl=read_rl(config.get("rl"), run.stage),
     )
     schedule(settings.schedule, settings.max_steps)  # their lengths must fit together
     return settings
+
+
+def read_rl(values: dict[str, Any] | None, stage: Stage) -> RLConfig | None:
+    if stage != "rl" and values is not None:
+        raise ValueError(f"rl: stage={stage} does not read it; leave it out, or give stage=rl")
+    return build(RLConfig, values or {}, "rl") if stage == "rl" else None
 
 
 def read_model(values: dict[str, Any], init_from: str | None) -> Model:

@@ -8,19 +8,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
+import torch
 
 from nanolit.cli.network import Weights
 from nanolit.cli.open_model import locate
 from nanolit.cli.run_folder import RunFolder
-from nanolit.cli.settings import Settings
+from nanolit.cli.settings import Settings, Stage
 from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
+from nanolit.data.sources.task_source import identity
 from nanolit.datamodules.pretrain import PretrainData
+from nanolit.datamodules.prompts import PromptData
+from nanolit.models.directory import load_model
 from nanolit.models.network import Network
 from nanolit.runtime import dist
+from nanolit.runtime.files import atomic_folder
+from nanolit.tasks.build import make_mixture
 from nanolit.tokenizers.chat import has_chat_tokens
+from nanolit.tokenizers.directory import load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.language_model import LanguageModel
+from nanolit.training.policy import Policy
+from nanolit.training.rollouts import Prompt
 
 log = logging.getLogger("nanolit")
 
@@ -76,14 +85,92 @@ class Text:
         return PretrainData(self.prepared, block_size, run.batch_size, micro_batch_size, run.seed, self.settings.loader)
 
     def module(self, network: Network, **shared: Any) -> LanguageModel:
+        shared.pop("micro_batch_size")
         return LanguageModel(network, **shared)
 
     def size_note(self, data: PretrainData) -> str:
         return "training tokens not yet counted" if data.n_tokens is None else f"{data.n_tokens:,} training tokens"
 
 
+class Questions:
+    """Tasks whose questions the policy answers: stage rl. Nothing is prepared."""
+
+    def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder, weights: Weights | None) -> None:
+        self.settings, self.folder = settings, folder
+        if settings.data.kind != "tasks" or settings.data.tasks is None:
+            raise ValueError(
+                f"data.kind: got {settings.data.kind}, stage=rl asks questions of tasks; give data=village_rl"
+            )
+        self.tokenizer = own_tokenizer(folder, weights)
+        require_chat_tokens(self.tokenizer, settings)
+        self.mixture = make_mixture(settings.data.tasks)
+        for name, task in zip(self.mixture.names, self.mixture.tasks, strict=True):
+            if task.kind == "chat":
+                raise ValueError(f"data.tasks.{name}: its answers have no reward; take tasks that judge them")
+
+    def describe(self) -> dict[str, Any]:
+        return {"folder": "tasks", "source": identity(self.settings.data, [self.mixture]), "marks": {}, "splits": {}}
+
+    def batches(self, block_size: int, micro_batch_size: int) -> PromptData:
+        run, rl = self.settings.run, self.settings.rl
+        assert rl is not None
+        if run.batch_size % (rl.n_samples * dist.world_size()):
+            raise ValueError(
+                f"batch_size: got {run.batch_size} answers a step, must be a multiple of rl.n_samples={rl.n_samples} "
+                f"times {dist.world_size()} process(es)"
+            )
+        return PromptData(
+            self.mixture,
+            self.tokenizer,
+            block_size,
+            run.batch_size,
+            micro_batch_size,
+            rl.n_samples,
+            rl.resample,
+            run.seed,
+            Prompt,
+        )
+
+    def module(self, network: Network, **shared: Any) -> Policy:
+        rl = self.settings.rl
+        assert rl is not None
+        longest = self.settings.run.batch_size * rl.max_new_tokens
+        shared |= {"tokens_per_step": longest, "flops_per_token": 0.0}
+        micro = shared.pop("micro_batch_size")
+        reference = self._reference(network, shared["save"]) if rl.kl else None
+        return Policy(network, rl=rl, tokenizer=self.tokenizer, micro_batch_size=micro, reference=reference, **shared)
+
+    def _reference(self, network: Network, save: Any) -> Any:
+        """The parent as it was, kept in the run: when that goes on, the parent need not be there any more."""
+        path = self.folder.path / "reference"
+        if not path.exists() and dist.is_main():
+            with atomic_folder(path) as temporary:
+                save(temporary, network, {})
+        return load_model(path, dtype=torch.float32)
+
+    def size_note(self, data: PromptData) -> str:
+        return f"{len(self.mixture):,} questions"
+
+
+def own_tokenizer(folder: RunFolder, weights: Weights | None) -> Tokenizer:
+    """The parent's, of which the run keeps a copy."""
+    path = folder.path / "tokenizer"
+    if weights is not None and not path.exists() and dist.is_main():
+        with atomic_folder(path) as temporary:
+            load_tokenizer(weights.folder).save(temporary)
+    return load_tokenizer(path)
+
+
+STAGES: dict[Stage, type[Text] | type[Questions]] = {
+    "pretrain": Text,
+    "midtrain": Text,
+    "sft": Text,
+    "rl": Questions,
+}
+
+
 def open_stage(settings: Settings, config: dict[str, Any], folder: RunFolder, weights: Weights | None) -> StageData:
-    stage: StageData = Text(settings, config, folder, weights)
+    stage: StageData = STAGES[settings.run.stage](settings, config, folder, weights)
     if dist.is_main():
         folder.check_data(stage.describe(), settings.run.force_resume)
     return stage

@@ -86,9 +86,8 @@ class TrainingRun:
             network = make_network(settings.model, self.config["model"], weights, vocab_size, may_grow)
         micro_batch_size = self.split_batch(trainer, network.config)
         data = stage.batches(network.config.block_size, micro_batch_size)
-        module = self.make_module(
-            network, stage, trainer, keeps_state=settings.run.optimizer_state == "kept" and not resume
-        )
+        keeps_state = settings.run.optimizer_state == "kept" and not resume
+        module = self.make_module(network, stage, trainer, micro_batch_size, keeps_state)
         if dist.is_main():
             self.write_description(stage, network, weights, micro_batch_size)
         return self.fit(trainer, module, data, stage.size_note(data), resume)
@@ -176,7 +175,9 @@ class TrainingRun:
         trainer.accumulate_grad_batches = share // micro
         return micro
 
-    def make_module(self, network: Network, stage: StageData, trainer: pl.Trainer, keeps_state: bool) -> LanguageModel:
+    def make_module(
+        self, network: Network, stage: StageData, trainer: pl.Trainer, micro_batch_size: int, keeps_state: bool
+    ) -> LanguageModel:
         settings, model = self.settings, network.config
         check_optimizer(network, settings.optimizer)
         device = trainer.strategy.root_device
@@ -195,6 +196,7 @@ class TrainingRun:
             flops_per_token=flops_per_token(model, model.block_size),
             peak_flops=trainer.world_size * devices.peak_flops(device, peak_dtype),
             save=saver(network),
+            micro_batch_size=micro_batch_size,
         )
 
     def maybe_compile(self, network: Any, device: torch.device) -> None:
@@ -283,6 +285,8 @@ class TrainingRun:
             if "val/exact" in latest:
                 told += f", {latest['val/exact']:.1%} of the answers exact"
             print(f"validation  {told} after {latest['step']} steps and {latest['seconds']:.0f} s of training")
+        elif "rl/reward" in latest:
+            print(f"reward      {latest['rl/reward']:.3f} after {latest['step']} steps, {latest['seconds']:.0f} s")
         else:
             print("validation  none was made (trainer.limit_val_batches)")
         print(f"next        {to_try(path)}", flush=True)
@@ -363,5 +367,6 @@ def quiet_lightning() -> None:
         ".*Experiment logs directory.*",
         ".*sync_dist=True.*",  # the sums behind the metrics have been added up over the processes already
         ".*treespec.*is deprecated.*",
+        ".*have no `val_dataloader`.*",  # reinforcement learning looks at rewards
     ):
         warnings.filterwarnings("ignore", message)

@@ -106,11 +106,8 @@ class DataConfig:
         if self.kind == "tokens" and (self.train is None or self.val is None):
             missing = "train" if self.train is None else "val"
             raise ValueError(f"data.{missing}: not given; say which file, as data.{missing}={missing}.bin")
-        if self.kind == "tasks" and not (self.tasks and self.val_tasks):
-            missing = "val_tasks" if self.tasks else "tasks"
-            raise ValueError(
-                f"data.{missing}: not given; name at least one task of conf/task, as data=village_sft does"
-            )
+        if self.kind == "tasks" and not self.tasks:
+            raise ValueError("data.tasks: not given; name at least one task of conf/task, as data=village_sft does")
         if self.kind in ("text", "conversations"):
             self._check_files()
         for key, nothing in (("max_tokens", None), ("deduplicate", False)):

@@ -47,10 +47,12 @@ def make_task(name: str, section: Mapping[str, Any]) -> Task:
 
 def make_mixture(sections: Mapping[str, Mapping[str, Any]]) -> TaskMixture:
     """All tasks of a mixture, each as often as it says."""
-    tasks = []
+    tasks, names = [], []
     for name, section in sections.items():
-        tasks += [make_task(name, section)] * section.get("times", 1)
-    return TaskMixture(tasks)
+        times = section.get("times", 1)
+        tasks += [make_task(name, section)] * times
+        names += [name] * times
+    return TaskMixture(tasks, names)
 
 
 def _class(target: Any, where: str) -> type[Task]:

@@ -93,8 +93,9 @@ class TaskSlice(Task):
 class TaskSequence(Task):
     """Tasks one after the other, to be learnt from."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], names: Sequence[str] | None = None) -> None:
         self.tasks = tuple(tasks)
+        self.names = tuple(names or (type(task).__name__ for task in tasks))
         self.files = tuple(file for task in tasks for file in task.files)
         self._places = self._order([(i, j) for i, task in enumerate(self.tasks) for j in range(len(task))])
 
@@ -108,10 +109,14 @@ class TaskSequence(Task):
         task, inner = self._places[index]
         return self.tasks[task].example(inner)
 
+    def place(self, index: int) -> tuple[int, int]:
+        """Which of `tasks` example `index` is of, and its number there."""
+        return self._places[index]
+
     def name_of(self, index: int) -> str:
         """Which task example `index` is of, and its number there, for messages to the user."""
         task, inner = self._places[index]
-        return f"example {inner} of {type(self.tasks[task]).__name__}"
+        return f"example {inner} of {self.names[task]}"
 
 
 class TaskMixture(TaskSequence):

@@ -37,6 +37,7 @@ class NonFiniteLoss(Exception):
 
 
 class LanguageModel(pl.LightningModule):
+    has_known_length = True  # is every step of `tokens_per_step` tokens, or of at most so many?
     byte_lengths: Tensor
     network: Any  # a Network, models/network.py
 
@@ -67,6 +68,7 @@ class LanguageModel(pl.LightningModule):
         self.step_losses: list[Tensor] = []  # one per finished optimizer step since the last flush, this rank's share
         self.grad_norms: list[Tensor] = []
         self.evaluation: dict[str, float] = {}
+        self.more_metrics: list[dict[str, Any]] = []  # what else there is to tell since the last record, of any step
         self._micro_losses: list[Tensor] = []
         self._sums: list[Tensor] = []  # of each split that is evaluated
 

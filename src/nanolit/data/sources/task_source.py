@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -53,18 +53,23 @@ class TaskPlan(Plan):
         return "\n\n".join(conversations.texts(content))
 
 
-def task_source(config: DataConfig) -> Source:
-    splits: tuple[Split, ...] = ("train", "val")
-    mixtures = {split: _mixture(_sections(config, split)) for split in splits}
-    files = {file for mixture in mixtures.values() for file in mixture.files}
-    identity = {
+def identity(config: DataConfig, mixtures: Sequence[TaskMixture]) -> dict[str, Any]:
+    files = {file for mixture in mixtures for file in mixture.files}
+    return {
         "kind": "tasks",
         "tasks": config.tasks,
         "val_tasks": config.val_tasks,
         "files": sorted([Path(file).name, sha256_file(Path(file))] for file in files),
-        "code": _code_hash(mixtures.values()),
+        "code": _code_hash(mixtures),
         **rendering(config),
     }
+
+
+def task_source(config: DataConfig) -> Source:
+    if not config.val_tasks:
+        raise ValueError("data.val_tasks: not given; name at least one task of conf/task, as data=village_sft does")
+    splits: tuple[Split, ...] = ("train", "val")
+    mixtures = {split: _mixture(_sections(config, split)) for split in splits}
 
     def plan(job_bytes: int | None) -> Plan:
         step = CONVERSATIONS_IN_JOB if job_bytes is None else max(job_bytes // BYTES_OF_CONVERSATION, 1)
@@ -76,7 +81,7 @@ def task_source(config: DataConfig) -> Source:
         jobs = [Job(i, (p.stop - p.start) * BYTES_OF_CONVERSATION, (p,), p.split) for i, p in enumerate(parts)]
         return TaskPlan(jobs, config)
 
-    return Source(identity, plan)
+    return Source(identity(config, list(mixtures.values())), plan)
 
 
 def _sections(config: DataConfig, split: Split) -> str:

@@ -27,15 +27,19 @@ class Metrics(StepCallback):
         self.latest: dict[str, float] = {}  # newest value of every metric, for the progress display and the summary
         self._losses: list[float] = []  # of the steps since the last record
         self._norms: list[float] = []
+        self._told: list[dict[str, float]] = []  # by the module, before an interruption
         self._mark = (0, 0.0)  # step and training seconds at the last record of this process
 
     # What a resumed run must know
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": self._losses, "norms": self._norms, "seconds": self._seconds(), "latest": self.latest}
+        more = [{key: float(value) for key, value in told.items()} for told in self._told + self._module.more_metrics]
+        state = {"losses": self._losses, "norms": self._norms, "more": more}
+        return state | {"seconds": self._seconds(), "latest": self.latest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._losses, self._norms, self.latest = list(state["losses"]), list(state["norms"]), dict(state["latest"])
+        self._told = list(state.get("more", []))
         self._resumed_seconds = state["seconds"]
 
     # Hooks
@@ -103,14 +107,26 @@ class Metrics(StepCallback):
         values = {"train/loss": sum(self._losses) / len(self._losses), "optim/grad_norm": self._norms[-1]}
         groups = trainer.optimizers[0].param_groups
         values["optim/lr"] = next((group for group in groups if group["kind"] == "muon"), groups[0])["lr"]
+        values |= self._more(module)
         if n_seconds > 0 and n_steps > 0:
-            values["perf/tok_per_s"] = n_steps * module.tokens_per_step / n_seconds
             values["perf/step_ms"] = 1000 * n_seconds / n_steps
+        if n_seconds > 0 and n_steps > 0 and module.has_known_length:
+            values["perf/tok_per_s"] = n_steps * module.tokens_per_step / n_seconds
             if module.peak_flops:
                 values["perf/mfu"] = values["perf/tok_per_s"] * module.flops_per_token / module.peak_flops
         self._losses.clear()
         self._norms.clear()
         self._write(trainer, module, values)
+
+    def _more(self, module: Any) -> dict[str, float]:
+        """The mean of each further metric over the times that it was told."""
+        told: dict[str, list[float]] = {}
+        for values in self._told + module.more_metrics:
+            for key, value in values.items():
+                told.setdefault(key, []).append(float(value))
+        self._told.clear()
+        module.more_metrics.clear()
+        return {key: sum(values) / len(values) for key, values in told.items()}
 
     def _write(self, trainer: pl.Trainer, module: Any, values: dict[str, float]) -> None:
         step = trainer.global_step

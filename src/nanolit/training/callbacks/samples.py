@@ -49,14 +49,17 @@ class Samples(StepCallback):
                 self.write(trainer, module)
 
     def write(self, trainer: pl.Trainer, module: Any) -> None:
+        path = Path(trainer.default_root_dir) / "samples" / f"step_{trainer.global_step:08d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if hasattr(module, "write_samples"):  # it has some already
+            module.write_samples(path)
+            return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         module.network.eval()
         try:
             texts = generate(module.network, tokenizer, self.beginning, self.params, n_samples=self.n_samples)
         finally:
             module.network.train()
-        path = Path(trainer.default_root_dir) / "samples" / f"step_{trainer.global_step:08d}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n---\n\n".join(self.beginning + text for text in texts) + "\n", encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, pl.loggers.TensorBoardLogger):
