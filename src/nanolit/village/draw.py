@@ -45,5 +45,10 @@ class Draw:
 @cache
 def split_of(pattern: tuple[str, ...]) -> Split:
     """The split that owns a fact pattern, whatever the stream's seed: about 2 % of all patterns are held out."""
+    return "val" if is_held_out(pattern, VAL_PER_MILLE) else "train"
+
+
+def is_held_out(pattern: tuple[str, ...], per_mille: int) -> bool:
+    """Of all patterns so many in a thousand, always the same ones."""
     digest = blake2b("\x1f".join(pattern).encode(), digest_size=8).digest()
-    return "val" if int.from_bytes(digest, "big") % 1000 < VAL_PER_MILLE else "train"
+    return int.from_bytes(digest, "big") % 1000 < per_mille

@@ -1,0 +1,43 @@
+"""Word problems of the village, solved with the calculator: the twin of GSM8K, and judged like it."""
+
+from nanolit.runtime.seeds import derive
+from nanolit.tasks.final_number import last_number, marked_number
+from nanolit.tasks.task import Example, Task, TaskSplit, question_and_answer
+from nanolit.tokenizers.messages import Part
+from nanolit.village.draw import Draw
+from nanolit.village.problems import problem
+
+
+class VillageMath(Task):
+    """`max_steps`: operations in a problem, 1 to 3."""
+
+    kind = "generative"
+    tools = ("calculator",)
+    max_new_tokens = 64
+    extractor = "the number after ####"
+
+    def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0, max_steps: int = 3) -> None:
+        if not 1 <= max_steps <= 3:
+            raise ValueError(f"max_steps: got {max_steps}, allowed: 1 to 3 operations")
+        self.split, self.size, self.seed, self.max_steps = split, size, seed, max_steps
+
+    def __len__(self) -> int:
+        return self.size
+
+    def example(self, index: int) -> Example:
+        draw = Draw(derive(self.seed, "village_math", self.split, index))
+        found = problem(draw, held_out=self.split != "train", max_steps=self.max_steps)
+        # As the calculator prints it: the quotient of two whole numbers is a float there.
+        said = f"{found.result}.0" if "/" in found.expression else str(found.result)
+        answer = [
+            Part(type="python", text=found.expression),
+            Part(type="python_output", text=said),
+            Part(type="text", text=f"{found.answer}\n#### {found.result}"),
+        ]
+        return Example(question_and_answer(found.question, answer), answer=str(found.result))
+
+    def evaluate(self, example: Example, said: str) -> bool:
+        return marked_number(said) == example.answer
+
+    def scores(self, example: Example, said: str) -> dict[str, bool]:
+        return {"strict": self.evaluate(example, said), "lenient": last_number(said) == float(example.answer)}
