@@ -2,8 +2,9 @@
 
 import logging
 import math
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanolit.cli.eval import EvalConfig
+from nanolit.cli.eval import EvalConfig, of_tasks
 from nanolit.cli.hydra_app import job_overrides
 from nanolit.cli.open_model import hashes, locate, open_model
 from nanolit.cli.run_folder import installed_versions
@@ -37,7 +38,10 @@ log = logging.getLogger("nanolit")
 
 class Evaluation:
     def __init__(self, config: dict[str, Any]) -> None:
-        groups = {"paths", "model", "tokenizer", "data"}
+        groups = {"paths", "model", "tokenizer", "data", *of_tasks()}
+        refuse_settings(
+            of_tasks(), "is a setting of tasks, and none are named; give tasks=[NAME,…] too, or leave it out"
+        )
         data = dict(config["data"])
         self.loader = build(LoaderConfig, data.pop("loader", {}), "data.loader")
         self.settings = build(EvalConfig, {key: value for key, value in config.items() if key not in groups}, "")
@@ -101,6 +105,14 @@ class Evaluation:
                 raise
             log.info("tokenizer: that of model=%s", self.source)
             return open_prepared(TokenizerConfig(kind="folder", path=str(model)))
+
+
+def refuse_settings(names: Collection[str], why: str) -> None:
+    """Of the settings that were given on the command line: none may do nothing."""
+    for override in job_overrides():
+        key = override.lstrip("+~").partition("=")[0]
+        if re.split("[.@]", key)[0] in names:
+            raise ValueError(f"{key}: {why}")
 
 
 class OtherTokens(ValueError):

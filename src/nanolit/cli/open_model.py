@@ -22,12 +22,13 @@ def locate(source: Path | str, setting: str = "model") -> Path:
     from nanolit.inference.load import model_directory
     from nanolit.interop import hub
 
+    source = str(source).removeprefix("hf:")  # which says what would be found out anyway
     path = Path(source)
     is_mistyped_path = len(path.parts) > 1 and path.parent.is_dir()
-    if path.exists() or is_mistyped_path or hub.full_name(str(source)) is None:
+    if path.exists() or is_mistyped_path or hub.full_name(source) is None:
         return model_directory(source, setting)
     try:
-        return hub.snapshot(str(source))
+        return hub.snapshot(source)
     except ValueError as error:
         raise ValueError(f"{setting}: there is no folder {source}, and on the Hugging Face hub: {error}") from error
 

@@ -5,6 +5,8 @@ once.
 from dataclasses import dataclass
 from typing import Literal
 
+from nanolit.inference.params import SamplingParams
+
 Template = Literal["auto", "chat", "completion"]
 
 
@@ -24,6 +26,9 @@ class AskConfig:
         for name, least in (("shots", 0), ("n_samples", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: got {getattr(self, name)}, must be at least {least}")
+        SamplingParams(
+            1 if self.max_new_tokens is None else self.max_new_tokens, self.temperature, self.top_k
+        )  # checks
         if self.n_samples > 1 and self.temperature == 0:
             raise ValueError(f"n_samples: got {self.n_samples}, at temperature=0 all are the same; give temperature=1")
         for k in self.pass_at or ():
