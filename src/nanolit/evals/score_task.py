@@ -59,12 +59,17 @@ def score_task(
     refuse_known(name, shots, examples)
     prompts = make_prompts(tokenizer, config.template, shots)
     asking = _Asking(network, tokenizer, name, task, config, prompts, on_progress)
-    answers = asking.choose(examples) if task.kind == "categorical" else asking.write(examples, asked)
+    was_training = network.training
+    network.eval()
+    try:
+        answers = asking.choose(examples) if task.kind == "categorical" else asking.write(examples, asked)
+    finally:
+        network.train(was_training)
     items = [
         Item(index, answer.texts, tuple(task.scores(example, text) for text in answer.texts), answer.details)
         for index, example, answer in zip(asked, examples, answers, strict=True)
     ]
-    about = {
+    about: dict[str, Any] = {
         "by_chance": task.by_chance,
         "shots": len(shots),
         "prompt_hash": prompt_hash(prompts.text(example) for example in examples),
@@ -73,18 +78,20 @@ def score_task(
     }
     n_cut_off = sum(ended == "length" for answer in answers for ended in answer.details.get("ended", ()))
     ks = config.ks if task.kind == "generative" else (1,)
-    return TaskResult(scores_of(name, items, ks, about), items, asking.n_cropped, n_cut_off)
+    scores = []
+    for metric, values in values_of(items, ks).items():
+        value, error = mean_and_error(values)
+        scores.append(Score(name, metric, value, len(items), error, **about))
+    return TaskResult(scores, items, asking.n_cropped, n_cut_off)
 
 
-def scores_of(name: str, items: Sequence[Item], ks: Sequence[int], about: dict[str, Any]) -> list[Score]:
-    """For each verdict and each k, the first verdict at the smallest k first."""
-    found = []
+def values_of(items: Sequence[Item], ks: Sequence[int]) -> dict[str, list[float]]:
+    """Of each item, by metric: each verdict at each k, the first verdict at the smallest k first."""
+    found = {}
     for verdict in items[0].verdicts[0] if items else ():
         for k in ks:
-            values = [pass_at_k(len(i.verdicts), sum(v[verdict] for v in i.verdicts), k) for i in items]
-            value, error = mean_and_error(values)
             metric = metric_name(verdict, k, len(items[0].verdicts))
-            found.append(Score(name, metric, value, len(items), error, **about))
+            found[metric] = [pass_at_k(len(i.verdicts), sum(v[verdict] for v in i.verdicts), k) for i in items]
     return found
 
 

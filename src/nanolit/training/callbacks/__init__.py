@@ -9,6 +9,7 @@ from nanolit.training.callbacks.metrics import Metrics
 from nanolit.training.callbacks.non_finite import NonFiniteReport
 from nanolit.training.callbacks.progress import Progress
 from nanolit.training.callbacks.samples import Samples
+from nanolit.training.callbacks.task_scores import TaskScores
 
 __all__ = [
     "BestModel",
@@ -21,4 +22,5 @@ __all__ = [
     "Progress",
     "RunInterrupted",
     "Samples",
+    "TaskScores",
 ]

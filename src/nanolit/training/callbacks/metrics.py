@@ -73,7 +73,7 @@ class Metrics(StepCallback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         if module.evaluation:
-            self._write(trainer, module, module.evaluation)
+            self.write(trainer, module, module.evaluation)
         module.stopwatch.start()
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
@@ -116,7 +116,7 @@ class Metrics(StepCallback):
                 values["perf/mfu"] = values["perf/tok_per_s"] * module.flops_per_token / module.peak_flops
         self._losses.clear()
         self._norms.clear()
-        self._write(trainer, module, values)
+        self.write(trainer, module, values)
 
     def _more(self, module: Any) -> dict[str, float]:
         """The mean of each further metric over the times that it was told."""
@@ -128,7 +128,8 @@ class Metrics(StepCallback):
         module.more_metrics.clear()
         return {key: sum(values) / len(values) for key, values in told.items()}
 
-    def _write(self, trainer: pl.Trainer, module: Any, values: dict[str, float]) -> None:
+    def write(self, trainer: pl.Trainer, module: Any, values: dict[str, float]) -> None:
+        """A record of the present step."""
         step = trainer.global_step
         record = {"step": step, "tokens": step * module.tokens_per_step, "seconds": round(self._seconds(), 3)}
         # JSON has no infinity, and the norm of a float16 step that overflowed is one.

@@ -1,0 +1,79 @@
+"""Scores of tasks by the model as it is now, as metrics `task/NAME/METRIC`: an estimate on a few items while it learns.
+`nanolit eval` tells them with all that they depend on.
+
+With several processes the items are split among them, as all have the same weights.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from nanolit.evals.asking import AskConfig, Template
+from nanolit.evals.prompts import make_prompts
+from nanolit.evals.score_task import Item, refuse_chat, score_task, values_of
+from nanolit.tasks.build import make_task
+from nanolit.training.cadence import Cadence
+from nanolit.training.callbacks.metrics import Metrics
+from nanolit.training.callbacks.step import StepCallback, find_callback, is_last_step
+
+
+class TaskScores(StepCallback):
+    """`tasks`: sections as in conf/task, by name; `n_items`: the first so many of each."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Mapping[str, Any]],
+        every_steps: int | None = None,
+        every_tokens: int | None = None,
+        every_minutes: float | None = None,
+        n_items: int = 100,
+        batch_size: int = 32,
+        max_new_tokens: int | None = None,
+        template: Template = "auto",
+    ) -> None:
+        where = "callbacks.task_scores"
+        if not tasks:
+            raise ValueError(
+                f"{where}.tasks: names none; give +task@{where}.tasks.NAME=NAME, or leave the callback out"
+            )
+        if n_items < 1:
+            raise ValueError(f"{where}.n_items: got {n_items}, must be at least 1")
+        self.cadence = Cadence(every_steps, every_tokens, every_minutes, where=where)
+        self.n_items, self.sections = n_items, {name: dict(section) for name, section in tasks.items()}
+        self.asking = AskConfig(template=template, batch_size=batch_size, max_new_tokens=max_new_tokens)
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """What cannot be asked is told before training, not hours later."""
+        self.tasks = {name: make_task(name, section) for name, section in self.sections.items()}
+        prompts = make_prompts(trainer.datamodule.tokenizer, self.asking.template)  # type: ignore[attr-defined]
+        for name, task in self.tasks.items():
+            refuse_chat(name, task)
+            if task.kind == "categorical":
+                prompts.letter_ids(task[0])
+
+    def on_step_end(self, trainer: pl.Trainer, module: Any) -> None:
+        if self.cadence.due(trainer, module.tokens_per_step) or is_last_step(trainer):
+            with module.stopwatch.paused():
+                self.score(trainer, module)
+
+    def score(self, trainer: pl.Trainer, module: Any) -> None:
+        values = {}
+        for name, task in self.tasks.items():
+            mine = range(trainer.global_rank, min(self.n_items, len(task)), trainer.world_size)
+            items = self._items(trainer, module, name, mine) if mine else []
+            for metric, of_items in values_of(_all_items(trainer, items), (1,)).items():
+                values[f"task/{name}/{metric}"] = sum(of_items) / len(of_items)
+        metrics = find_callback(trainer, Metrics)
+        if metrics is not None:
+            metrics.write(trainer, module, values)
+
+    def _items(self, trainer: pl.Trainer, module: Any, name: str, mine: range) -> list[Item]:
+        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        return score_task(module.network, tokenizer, name, self.tasks[name], self.asking, indices=mine).items
+
+
+def _all_items(trainer: pl.Trainer, mine: list[Item]) -> list[Item]:
+    """Those of every process, on every process."""
+    every = range(trainer.world_size)
+    return [item for rank in every for item in trainer.strategy.broadcast(mine, src=rank)]
