@@ -92,6 +92,24 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
             argv = opened
 
 
+def composed(config_name: str, argv: list[str]) -> dict[str, Any]:
+    """The plain values of another command, for one that runs already."""
+    from hydra import compose
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    argv = [quoted(argument) for argument in argv]
+    while True:
+        try:
+            plain: Any = OmegaConf.to_container(compose(config_name, argv), resolve=True, throw_on_missing=True)
+            return plain
+        except HydraException as error:
+            opened = _open_missing_key(argv, error)
+            if opened is None:
+                raise ValueError(_explain(config_name, argv, error)) from error
+            argv = opened
+
+
 def _refuse_no_settings(argv: list[str]) -> None:
     for before, argument in pairwise(["", *argv]):
         is_setting = not argument.startswith(("-", "~")) and before not in TAKE_A_WORD

@@ -17,7 +17,8 @@ COMMANDS = {
     "serve": "an OpenAI-compatible server and a web page: nanolit serve model=RUN",
     "import": "make a model directory of another's model: nanolit import source=gpt2 out=models/gpt2",
     "export": "write a model for transformers or llama.cpp: nanolit export model=RUN to=[hf,gguf] out=DIR",
-    "eval": "measure how well a model predicts text: nanolit eval model=RUN data=NAME",
+    "eval": "measure how well a model predicts text, or answers: nanolit eval model=RUN tasks=[NAME]",
+    "pipeline": "from nothing to an assistant, with a report: nanolit pipeline experiment=village",
 }
 MODULES = {"import": "import_model", "export": "export_model"}  # where the command's name cannot be the module's
 

@@ -9,16 +9,16 @@ from nanolit.village.problems import problem
 
 
 class VillageMath(Task):
-    """`max_steps`: operations in a problem, 1 to 3."""
+    """`max_steps`: of a problem; with 3 and more most of them are tales in which this and that happens."""
 
     kind = "generative"
     tools = ("calculator",)
     max_new_tokens = 64
     extractor = "the number after ####"
 
-    def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0, max_steps: int = 3) -> None:
-        if not 1 <= max_steps <= 3:
-            raise ValueError(f"max_steps: got {max_steps}, allowed: 1 to 3 operations")
+    def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0, max_steps: int = 4) -> None:
+        if not 1 <= max_steps <= 6:
+            raise ValueError(f"max_steps: got {max_steps}, allowed: 1 to 6")
         self.split, self.size, self.seed, self.max_steps = split, size, seed, max_steps
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Multiple-choice questions about the village: the twin of ARC and MMLU."""
 
 from nanolit.runtime.seeds import derive
-from nanolit.tasks.task import Example, Task, TaskSplit, question_and_answer, render_choices
+from nanolit.tasks.task import Example, Task, TaskSplit, question_and_answer
 from nanolit.village.draw import Draw
 from nanolit.village.questions import questions, values_of
 
@@ -10,7 +10,8 @@ LETTERS = ("A", "B", "C", "D")
 
 class VillageQuiz(Task):
     """Each question has the right answer and three others of its kind. The test split asks in words in which the same
-    is never asked in training (village/questions.py).
+    is never asked in training (village/questions.py). Written as `render_choices` writes it, without the words around:
+    a small model learns from as many questions as it reads, and they are half of what it would read.
     """
 
     kind = "categorical"
@@ -32,7 +33,8 @@ class VillageQuiz(Task):
         place = draw.below(len(LETTERS))
         choices = wrong[: len(LETTERS) - 1]
         choices.insert(place, right)
-        asked = render_choices(question.text, list(zip(LETTERS, choices, strict=True)))
+        lines = "".join(f"\n- {choice}={letter}" for letter, choice in zip(LETTERS, choices, strict=True))
+        asked = question.text + lines
         return Example(question_and_answer(asked, LETTERS[place]), LETTERS, LETTERS[place])
 
     def evaluate(self, example: Example, said: str) -> bool:

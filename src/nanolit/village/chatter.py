@@ -5,7 +5,9 @@ Whatever is held out here (names and countries that are unknown, ways to greet) 
 
 from nanolit.village.draw import Draw
 from nanolit.village.questions import Question, facts_about, questions
-from nanolit.village.world import default_world
+from nanolit.village.world import BOYS, GIRLS, MEN, WOMEN, default_world
+
+VILLAGERS = (*GIRLS, *BOYS, *WOMEN, *MEN)
 
 # (train, held out) of what is said to the assistant, and what it says; `reply` of village_chat judges by these too
 GREETINGS = (
@@ -50,10 +52,68 @@ ABOUT_PEOPLE = (
 )  # fmt: skip
 
 
+ONSETS = (
+    "B",
+    "Br",
+    "C",
+    "Cl",
+    "D",
+    "Dr",
+    "F",
+    "G",
+    "Gr",
+    "H",
+    "J",
+    "K",
+    "L",
+    "M",
+    "N",
+    "P",
+    "R",
+    "S",
+    "St",
+    "T",
+    "V",
+    "Z",
+)
+MIDDLES = ("a", "e", "i", "o", "u", "an", "el", "in", "or", "ar", "er", "ia", "on", "um", "as", "ee", "ra", "le", "za")
+ENDS = (
+    "ce",
+    "da",
+    "den",
+    "dor",
+    "k",
+    "l",
+    "land",
+    "len",
+    "lia",
+    "m",
+    "n",
+    "na",
+    "ne",
+    "ra",
+    "rid",
+    "s",
+    "t",
+    "va",
+    "zil",
+)
+KNOWN_NAMES = frozenset(VILLAGERS) | {name for lists in (PLACES, PEOPLE) for names in lists for name in names}
+
+
+def made_up(draw: Draw) -> str:
+    """A name that nobody has, so that what is unknown is learnt to be any name but those of the village."""
+    while True:
+        name = draw.pick(ONSETS) + draw.pick(MIDDLES) + draw.pick(ENDS)
+        if name not in KNOWN_NAMES:
+            return name
+
+
 def unknown(draw: Draw, held_out: bool) -> str:
-    """A question that nobody who knows only the village can answer."""
+    """A question that nobody who knows only the village can answer. In training most names are made up."""
     asks, things = draw.pick(((ABOUT_PLACES, PLACES), (ABOUT_PEOPLE, PEOPLE)))
-    return draw.pick(asks).format(x=draw.pick(things[held_out]))
+    name = draw.pick(things[held_out]) if held_out or draw.chance(0.3) else made_up(draw)
+    return draw.pick(asks).format(x=name)
 
 
 def follow_up(draw: Draw, held_out: bool) -> tuple[Question, Question]:

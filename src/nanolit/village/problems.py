@@ -14,6 +14,8 @@ from nanolit.village.world import World, default_world
 
 HELD_OUT_PER_MILLE = 100
 MAX_RESULT = 999
+TALE_STEPS = 2  # events of the shortest tale, which is told where more steps than these are asked for
+TALE_CHANCE = 0.7
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,55 @@ SHAPES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Event:
+    """What happens to a heap of wares; the number of terms that it adds to the expression is one or two."""
+
+    texts: tuple[str, ...]
+    term: str
+    limits: tuple[int, int]  # of {a}
+    more_limits: tuple[int, int] = (0, 0)  # of {b}
+
+
+EVENTS = (
+    Event(("{Kid} finds {a} more.", "{Other} gives {a} to {Kid}.", "Then {Kid} gets {a} more."), " + {a}", (2, 30)),
+    Event(("{Kid} loses {a} of them.", "{Kid} gives {a} to {Other}.", "{Other} takes {a} away."), " - {a}", (2, 20)),
+    Event(
+        ("{Kid} buys {a} bags with {b} in each.", "{Other} brings {a} boxes of {b}."), " + {a} * {b}", (2, 9), (2, 9)
+    ),
+    Event(("{Kid} gives {b} to each of {a} friends.", "{a} children get {b} each."), " - {a} * {b}", (2, 6), (2, 6)),
+)
+ASIDES = (  # they change nothing
+    "{Other} has {a} of them.", "{Kid} is {a} years old.", "It is day {a} of the month.", "{Other} wants {a}.",
+)  # fmt: skip
+BEGINNINGS = ("{Kid} has {a} {wares}.", "In the basket of {Kid} are {a} {wares}.", "{Kid} begins with {a} {wares}.")
+ENDINGS = ("How many {wares} does {Kid} have now?", "How many {wares} are there in the end?", "How many are left?")
+ASIDE_CHANCE = 0.5
+
+
+def _tale(draw: Draw, n_events: int, words: dict[str, str]) -> tuple[str, str]:
+    """A heap of wares, to which this and that happens; the text, and what is to be calculated."""
+    while True:
+        start = 5 + draw.below(75)
+        sentences = [draw.pick(BEGINNINGS).format(a=start, **words)]
+        expression = str(start)
+        for _ in range(n_events):
+            event = draw.pick(EVENTS)
+            numbers = {"a": _between(draw, event.limits), "b": _between(draw, event.more_limits)}
+            sentences.append(draw.pick(event.texts).format(**numbers, **words))
+            expression += event.term.format(**numbers)
+        if draw.chance(ASIDE_CHANCE):
+            aside = draw.pick(ASIDES).format(a=_between(draw, (2, 30)), **words)
+            sentences.insert(1 + draw.below(n_events), aside)
+        sentences.append(draw.pick(ENDINGS).format(**words))
+        if 0 < _result(expression, {}) <= MAX_RESULT:
+            return " ".join(sentences), expression
+
+
+def _between(draw: Draw, limits: tuple[int, int]) -> int:
+    return limits[0] + draw.below(limits[1] - limits[0] + 1)
+
+
 @cache
 def shapes(max_steps: int) -> tuple[Shape, ...]:
     return tuple(shape for shape in SHAPES if shape.steps <= max_steps)
@@ -135,6 +186,8 @@ def problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
     """Draws until pattern and ware belong to the split."""
     world = default_world()
     kids, goods = tuple(world.children), tuple(world.goods)
+    if max_steps > TALE_STEPS and draw.chance(TALE_CHANCE):
+        return _tale_problem(draw, held_out, max_steps)
     while True:
         shape = draw.pick(shapes(max_steps))
         numbers, good = shape.draw(draw), draw.pick(goods)
@@ -147,6 +200,18 @@ def problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
         text = draw.pick(shape.texts).format(**words, **numbers)
         answer = shape.answer.format(**words, n=result)
         return Problem(text, shape.expression.format(**numbers), result, answer)
+
+
+def _tale_problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
+    world = default_world()
+    kids, goods = tuple(world.children), tuple(world.goods)
+    while True:
+        good = draw.pick(goods)
+        words = _words(world, draw, good, kids, goods)
+        text, expression = _tale(draw, TALE_STEPS + draw.below(max_steps - TALE_STEPS + 1), words)
+        if is_held_out((expression,), HELD_OUT_PER_MILLE) == held_out:
+            result = _result(expression, {})
+            return Problem(text, expression, result, f"That makes {result} {words['wares']}.")
 
 
 def _words(world: World, draw: Draw, good: str, kids: tuple[str, ...], goods: tuple[str, ...]) -> dict[str, str]:

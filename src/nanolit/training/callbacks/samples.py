@@ -8,8 +8,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from nanolit.evals.generative import Question, write_answers
 from nanolit.inference.generate import generate
 from nanolit.inference.params import TEMPERATURE, SamplingParams
+from nanolit.inference.tool_calls import ToolCalls
+from nanolit.inference.tools import Calculator
+from nanolit.tokenizers.chat import ASSISTANT_END, has_chat_tokens, render_prompt, text_said
+from nanolit.tokenizers.messages import Message
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.cadence import Cadence
 from nanolit.training.callbacks.step import StepCallback, is_last_step
@@ -28,14 +33,18 @@ class Samples(StepCallback):
         temperature: float = TEMPERATURE,
         top_k: int | None = None,
         prompt: str | None = None,
+        questions: list[str] | None = None,
     ) -> None:
+        """`questions` are asked of a model that chats, once each, instead of going on with a prompt."""
         self.cadence = Cadence(every_steps, every_tokens, every_minutes, where="callbacks.samples")
-        self.n_samples, self.prompt = n_samples, prompt
+        self.n_samples, self.prompt, self.questions = n_samples, prompt, questions
         self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=0)
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """A prompt that cannot be encoded is told before training, not hours later."""
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        if self.questions:
+            require_chat(tokenizer)
         self.beginning = self.prompt or fresh_beginning(tokenizer)
         try:
             tokenizer.encode(self.beginning)
@@ -55,6 +64,11 @@ class Samples(StepCallback):
             module.write_samples(path)
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        if self.questions:
+            answers = ask(module.network, tokenizer, self.questions, self.params)
+            pairs = zip(self.questions, answers, strict=True)
+            path.write_text("\n\n".join(f"{question}\n{answer}" for question, answer in pairs) + "\n", encoding="utf-8")
+            return
         module.network.eval()
         try:
             texts = generate(module.network, tokenizer, self.beginning, self.params, n_samples=self.n_samples)
@@ -65,6 +79,23 @@ class Samples(StepCallback):
             if isinstance(logger, pl.loggers.TensorBoardLogger):
                 for i, text in enumerate(texts):
                     logger.experiment.add_text(f"samples/{i}", text, trainer.global_step)
+
+
+def require_chat(tokenizer: Tokenizer) -> None:
+    if not has_chat_tokens(tokenizer):
+        raise ValueError("callbacks.samples.questions: the tokenizer has no chat tokens; give null, or a prompt")
+
+
+def ask(network: Any, tokenizer: Tokenizer, questions: list[str], params: SamplingParams) -> list[str]:
+    """One answer to each question, with the calculator at hand."""
+    end = frozenset([tokenizer.specials[ASSISTANT_END]])
+    tools = ToolCalls(tokenizer, [Calculator()])
+    asked = [
+        Question(render_prompt([Message(role="user", content=text)], tokenizer), params, end, tools)
+        for text in questions
+    ]
+    written = write_answers(network, tokenizer, asked, len(asked))
+    return [text_said(answer[0].ids, tokenizer) for answer in written]
 
 
 def fresh_beginning(tokenizer: Tokenizer) -> str:
