@@ -23,7 +23,7 @@ SMALL_TALK: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, 
 }
 DO_NOT_KNOW = re.compile(r"\bdo not know\b")
 MAX_WORDS = 25
-STORIES = 400  # from which those that are told are chosen
+STORIES, MAX_STORY_CHARS = 400, 600  # from which those that are told are chosen, and how long they may be
 
 
 class VillageChat(Task):
@@ -63,11 +63,12 @@ class VillageChat(Task):
         said = [question.text, question.fact.tell]
         if draw.chance(0.1):
             said = [*self._small_talk(draw)[0], *said]
-        return said, _answer_of(question)
+        return said, _answer_of(question, question.fact.mentions)
 
     def _follow_up(self, draw: Draw) -> Talk:
         first, second = chatter.follow_up(draw, self.is_held_out)
-        return [first.text, first.fact.tell, second.text, second.fact.tell], _answer_of(second)
+        mentions = (*second.fact.mentions, "He", "he", "She", "she", "His", "his", "Her", "her")
+        return [first.text, first.fact.tell, second.text, second.fact.tell], _answer_of(second, mentions)
 
     def _unknown(self, draw: Draw) -> Talk:
         return [chatter.unknown(draw, self.is_held_out), draw.pick(chatter.UNKNOWN)], {"rule": "unknown"}
@@ -83,7 +84,8 @@ class VillageChat(Task):
 
     def _story(self, draw: Draw) -> Talk:
         """Stories are of the documents' training split: nothing is held out of them here."""
-        self._stories = self._stories or list(stories(stop=STORIES))
+        if not self._stories:
+            self._stories = [text for text in stories(stop=STORIES) if len(text) <= MAX_STORY_CHARS]
         story = draw.pick(self._stories).replace("\n\n", "\n")
         ask = "Tell me a story!" if draw.chance(0.5) else "Do you know a story?"
         return [ask, story], {"rule": "story"}
@@ -109,18 +111,19 @@ class VillageChat(Task):
         return _tells(said, example.answer)
 
 
-def _answer_of(question: Question) -> dict[str, str]:
+def _answer_of(question: Question, mentions: tuple[str, ...]) -> dict[str, Any]:
     fact = question.fact
-    return {"rule": "fact", "relation": fact.relation, "subject": fact.subject, "value": fact.value, "tell": fact.tell}
+    told = {"relation": fact.relation, "value": fact.value, "tell": fact.tell, "mentions": list(mentions)}
+    return {"rule": "fact", **told}
 
 
 def _is_whole(said: str) -> bool:
     return bool(re.fullmatch(r'["A-Z].*[.!?]"?', said.strip(), re.DOTALL))
 
 
-def _tells(said: str, answer: dict[str, str]) -> bool:
-    """The right value, and no other of its kind but what the right sentence has too."""
-    if not _has(said, answer["value"]):
+def _tells(said: str, answer: dict[str, Any]) -> bool:
+    """The right value, of whom it was asked for, and no other of its kind but what the right sentence has too."""
+    if not _has(said, answer["value"]) or not any(_has(said, words) for words in answer["mentions"]):
         return False
     others = (value for value in values_of(answer["relation"]) if value != answer["value"])
     return not any(_has(said, value) and not _has(answer["tell"], value) for value in others)

@@ -192,7 +192,9 @@ def problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
         shape = draw.pick(shapes(max_steps))
         numbers, good = shape.draw(draw), draw.pick(goods)
         pattern = (shape.name, *(f"{name}={value}" for name, value in numbers.items()))
-        is_held = is_held_out(pattern, HELD_OUT_PER_MILLE) or is_held_out((shape.name, good), HELD_OUT_PER_MILLE)
+        is_held = is_held_out(pattern, HELD_OUT_PER_MILLE)
+        if "ware" in shape.texts[0]:
+            is_held |= is_held_out((shape.name, good), HELD_OUT_PER_MILLE)
         result = _result(shape.expression, numbers)
         if is_held != held_out or not 0 <= result <= MAX_RESULT:
             continue

@@ -25,6 +25,7 @@ class Fact:
     value: str  # in few words, as a choice is
     asks: tuple[str, ...]  # wordings; one with {he} can only follow a question about the same child
     tell: str  # a whole sentence
+    mentions: tuple[str, ...]  # words of which one shows that an answer is about the subject
 
     def is_held_out(self, wording: int) -> bool:
         return is_held_out((self.relation, self.subject, str(wording)), HELD_OUT_PER_MILLE)
@@ -168,7 +169,12 @@ def _facts(
 ) -> Iterator[Fact]:
     for relation, (asks, tell) in relations.items():
         wordings = tuple(ask.format(**forms) for ask in asks)
-        yield Fact(relation, subject, values[relation], wordings, tell.format(**forms))
+        mentions = (subject, forms["many"]) if "many" in forms else (subject, *_shop(relation, forms))
+        yield Fact(relation, subject, values[relation], wordings, tell.format(**forms), mentions)
+
+
+def _shop(relation: str, forms: dict[str, str]) -> tuple[str, ...]:
+    return (forms["shop"].removeprefix("the "),) if relation == "closed" else ()
 
 
 @cache
