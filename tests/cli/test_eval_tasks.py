@@ -106,7 +106,7 @@ def test_a_task_of_ones_own_and_one_of_the_house(evaluate, chat_model):
         letters = [tokenizer.encode(letter)[0] for letter in example.letters]
         n_right += example.letters[logits[letters].argmax()] == example.answer
     assert values["village_quiz", "accuracy"] == n_right / 40
-    assert "recital             accuracy          1.0000  0.0000   1.0000      8      0  chat" in printed
+    assert "recital             accuracy                  1.0000  0.0000   1.0000      8      0  chat" in printed
 
 
 def test_the_file_says_all_that_the_scores_depend_on(evaluate, chat_model, tmp_path):

@@ -5,6 +5,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ from nanolit.evals.chat_core import Mean, means
 from nanolit.evals.score import Score
 from nanolit.evals.score_task import TaskResult, choose_shots, refuse_chat, score_task
 from nanolit.inference.weights import prepare
+from nanolit.models.network import Network
 from nanolit.runtime import allocator, devices
 from nanolit.runtime.files import atomic_path, sha256_file, write_json
 from nanolit.runtime.suggest import suggest
 from nanolit.runtime.typed import build
 from nanolit.tasks.build import TaskConfig, make_task
 from nanolit.tasks.task import Example, Task
+from nanolit.tokenizers.chat import has_chat_tokens
+from nanolit.tokenizers.protocol import Tokenizer
 
 log = logging.getLogger("nanolit")
 
@@ -69,6 +74,8 @@ class TaskEvaluation:
             started_at = time.monotonic()
             result = score_task(network, tokenizer, name, task, settings, shots, on_progress=log_progress(name))
             self.keep(told, name, task, result, time.monotonic() - started_at)
+        if settings.lm_eval:
+            self.ask_lm_eval(told, network, tokenizer)
         firsts = {score.task: score for score in reversed(told.scores)}
         found = means(firsts, [name for name, section in self.sections.items() if is_sliced(section)])
         print(table(f"{self.source}, {n_parameters:,} parameters", told, found), flush=True)
@@ -105,6 +112,26 @@ class TaskEvaluation:
             about = {"task": name, "index": item.index, "messages": task[item.index].messages}
             told.items.append(about | {"answers": item.answers, "verdicts": item.verdicts} | item.details)
 
+    def ask_lm_eval(self, told: Told, network: Network, tokenizer: Tokenizer) -> None:
+        if find_spec("lm_eval") is None:
+            raise ValueError("lm_eval: needs a package that is not installed; pip install 'nanolit[eval]'")
+        from nanolit.evals.lm_eval_model import LanguageModel, items_of, run_tasks, scores_of
+
+        settings, bars = self.settings, dict[str, Callable[[int, int], None]]()
+
+        def tell(what: str, n_done: int, n_all: int) -> None:
+            bars.setdefault(what, log_progress(f"lm_eval, {what}"))(n_done, n_all)
+
+        model = LanguageModel(network, tokenizer, settings.batch_size, settings.seed, tell)
+        is_chat = settings.template == "chat" or (settings.template == "auto" and has_chat_tokens(tokenizer))
+        found = run_tasks(
+            model, settings.lm_eval, settings.lm_eval_path, settings.lm_eval_limit, is_chat, settings.shots or None
+        )
+        template = "chat" if is_chat else "as the task says"
+        told.more["lm_eval"] = [score | {"template": template} for score in scores_of(found)]
+        if settings.out_items is not None:
+            told.items += items_of(found)
+
     def write(self, told: Told, found: list[Mean], model: dict[str, Any]) -> None:
         settings = self.settings
         assert settings.out is not None
@@ -120,7 +147,7 @@ class TaskEvaluation:
             "model": model,
             "settings": asked | {"device": str(self.device)},
             "machine": devices.describe(),
-            "versions": installed_versions(),
+            "versions": installed_versions() | ({"lm_eval": version("lm_eval")} if settings.lm_eval else {}),
         }
         write_json(settings.out, result)
         log.info("written to %s", settings.out)
@@ -148,15 +175,21 @@ def log_progress(name: str) -> Callable[[int, int], None]:
     return progress
 
 
+COLUMNS = f"{'task':<20}{'metric':<24}{'score':>8}{'error':>8}{'centred':>9}{'items':>7}{'shots':>7}  template"
+
+
 def table(model: str, told: Told, found: list[Mean]) -> str:
-    lines = [f"{'model':<20}{model}"]
-    if told.scores:
-        lines.append(
-            f"{'task':<20}{'metric':<16}{'score':>8}{'error':>8}{'centred':>9}{'items':>7}{'shots':>7}  template"
-        )
-    for score in told.scores:
-        template = score.template.partition(",")[0].partition(":")[0]
-        numbers = f"{score.value:>8.4f}{score.standard_error:>8.4f}{score.centred:>9.4f}{score.n:>7}{score.shots:>7}"
-        lines.append(f"{score.task:<20}{score.metric:<16}{numbers}  {template}")
+    lines = [f"{'model':<20}{model}", *([COLUMNS] if told.scores else [])]
+    lines += [row(score.as_json()) for score in told.scores]
     lines += [f"{mean.name:<20}{'' if mean.value is None else f'{mean.value:.4f} '}{mean.told}" for mean in found]
+    if others := told.more.get("lm_eval"):
+        lines += ["lm-eval", *([] if told.scores else [COLUMNS]), *map(row, others)]
     return "\n".join([*lines, *told.notes])
+
+
+def row(score: dict[str, Any]) -> str:
+    numbers = [("value", 8, ".4f"), ("standard_error", 8, ".4f"), ("centred", 9, ".4f"), ("n", 7, ""), ("shots", 7, "")]
+    told = "".join(
+        f"{'' if (v := score.get(key)) is None else format(v, form):>{width}}" for key, width, form in numbers
+    )
+    return f"{score['task']:<20}{score['metric']:<24}{told}  {score['template'].partition(',')[0].partition(':')[0]}"
