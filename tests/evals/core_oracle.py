@@ -15,7 +15,7 @@ import yaml
 def read(folder):
     """Of each task: label, section, chance and its items, shuffled."""
     chances = {}
-    with open(folder / "eval_meta_data.csv", newline="") as opened:
+    with (folder / "eval_meta_data.csv").open(newline="") as opened:
         for row in csv.DictReader(opened):
             chances[row["Eval Task"]] = 0.01 * float(row["Random baseline"])
     for section in yaml.safe_load((folder / "core.yaml").read_text())["icl_tasks"]:
