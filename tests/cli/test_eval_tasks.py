@@ -106,7 +106,9 @@ def test_a_task_of_ones_own_and_one_of_the_house(evaluate, chat_model):
         letters = [tokenizer.encode(letter)[0] for letter in example.letters]
         n_right += example.letters[logits[letters].argmax()] == example.answer
     assert values["village_quiz", "accuracy"] == n_right / 40
-    assert "recital             accuracy                  1.0000  0.0000   1.0000      8      0  chat" in printed
+    assert (
+        "recital                         accuracy              1.0000  0.0000   1.0000      8      0  chat" in printed
+    )
 
 
 def test_the_file_says_all_that_the_scores_depend_on(evaluate, chat_model, tmp_path):
@@ -177,6 +179,31 @@ def test_a_model_of_hugging_face_completes(evaluate, tmp_path):
     for source in (tmp_path / "neox", f"hf:{tmp_path / 'neox'}"):
         found, _ = evaluate(f"model={source}", "tasks=[village_quiz,recital]", "shots=1", *small)
         assert all(s["template"].startswith("completion") for s in found["scores"]) and len(found["scores"]) == 2
+
+
+def test_core_stands_beside_tasks(evaluate, chat_model, root):
+    bundle = root.parent / "shared" / "data" / "core"
+    if not bundle.exists():
+        pytest.skip(f"needs a part of CORE's bundle at {bundle}")
+    some = ["task.core.tasks=[copa,winograd]", f"task.core.path={bundle}", "task.core.max_per_task=6"]
+    found, printed = evaluate(f"model={chat_model}", "tasks=[core,recital]", *some, "out_items=items.jsonl")
+    values = scores(found)
+    assert set(values) == {("core/copa", "accuracy"), ("core/winograd", "accuracy"), ("recital", "accuracy")}
+    centred = [2 * (values[f"core/{label}", "accuracy"] - 0.5) for label in ("copa", "winograd")]
+    assert [mean["name"] for mean in found["means"]] == ["CORE of 2 of 22 tasks"]
+    assert found["means"][0]["value"] == found["tasks"]["core"]["mean"] == pytest.approx(sum(centred) / 2)
+    items = [json.loads(line)["task"] for line in Path("items.jsonl").read_text().splitlines()]
+    assert items == ["core/copa"] * 6 + ["core/winograd"] * 6 + ["recital"] * 8
+    assert "CORE of 2 of 22 tasks" in printed and "copa.jsonl" in found["tasks"]["core"]["files"]
+
+
+def test_the_village_has_a_core_of_its_own(evaluate, base_model):
+    found, printed = evaluate(f"model={base_model}", "tasks=village_core", "task.village_core.size=12")
+    of_tasks = [score for score in found["scores"] if score["task"].startswith("village_core/")]
+    assert len(of_tasks) > 3 and all(score["n"] <= 12 for score in of_tasks)
+    assert found["means"][0]["value"] == pytest.approx(sum(score["centred"] for score in of_tasks) / len(of_tasks))
+    assert found["means"][0]["name"] in printed and "CORE" not in found["means"][0]["name"]
+    assert "core.yaml" in found["tasks"]["village_core"]["files"]
 
 
 def test_one_item_has_no_standard_error(evaluate, chat_model):
@@ -282,6 +309,10 @@ def test_help_tells_every_setting():
         (["tasks=[recital]", "shots=9"], ["shots: got 9, the train split of task.recital has 8 examples"]),
         (["tasks=[no_split]", "shots=1"], ["shots: task.no_split has no setting split"]),
         (["tasks=[recital]", "template=chatty"], ["template: got 'chatty'", "auto, chat, completion"]),
+        (["tasks=[core]"], ["task.core.path: missing; give the folder with core.yaml"]),
+        (["tasks=[core]", "task.core.path=nowhere"], ["task.core.path: there is no nowhere/core.yaml"]),
+        (["tasks=[core]", "task.core.max_per_task=0"], ["task.core."]),
+        (["tasks=[core]", "task.core.pth=x"], ["task.core.pth: no such setting; did you mean path?"]),
         (["tasks=[recital]", "out=."], ["out: . is a folder"]),
         (["tasks=[recital]", "out_items=."], ["out_items: . is a folder"]),
         (["tasks=[recital]", "lm_eval_limit=3"], ["lm_eval: names no task"]),
