@@ -42,7 +42,7 @@ log = logging.getLogger("nanolit")
 class Stage:
     name: str
     train: list[str]  # settings of `nanolit train`; parent and run_dir are added
-    evaluate: list[list[str]] = field(default_factory=list)  # settings of `nanolit eval`; each is one evaluation
+    evaluate: dict[str, list[str]] = field(default_factory=dict)  # settings of `nanolit eval`, by name
 
 
 @dataclass(frozen=True)
@@ -144,20 +144,12 @@ def parts_of(pipeline: PipelineConfig, folder: Path, paths: dict[str, str]) -> l
             begin = ["tokenizer=folder", f"tokenizer.path={tokenizer}"]
         command = ["train", *stage.train, *begin, *pipeline.training, f"run_dir={run_dir}", *where]
         parts.append(Part(stage.name, command, partial(is_finished, run_dir)))
-        for settings in stage.evaluate:
-            name = evaluation_name(settings)
+        for name, settings in stage.evaluate.items():
             result = run_dir / f"eval_{name}.json"
             asked = ["eval", f"model={run_dir}", *settings, f"out={result}", f"paths.data_root={paths['data_root']}"]
             parts.append(Part(f"{stage.name}: {name}", asked, result.exists))
         parent = run_dir
     return parts
-
-
-def evaluation_name(settings: list[str]) -> str:
-    """By what is evaluated: the tasks, or the text."""
-    asked = next((s for s in settings if s.startswith(("tasks=", "data="))), "data=text")
-    key, _, value = asked.partition("=")
-    return "tasks" if key == "tasks" else f"loss_{value}"
 
 
 def is_finished(run_dir: Path) -> bool:

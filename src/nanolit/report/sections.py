@@ -41,7 +41,7 @@ def gather(folder: Path, name: str, stages: Sequence[str], dollars_per_hour: flo
         title = TITLES.get(stage, stage)
         sections.append(_training(f"{title} training" if stage == "base" else title, folder / stage))
         for what, result in evaluations[stage].items():
-            sections.append(_evaluation(f"{title} {'evaluation' if what == 'tasks' else 'loss'}", result))
+            sections.append(_evaluation(f"{title}: {what}", result))
     seconds = sum(part["seconds"] for part in parts)
     total = [("wall-clock time", duration(seconds))]
     if dollars_per_hour is not None:
@@ -121,8 +121,10 @@ def _summary(
     values: dict[str, dict[str, str]] = {}
     for stage in stages:
         for result in evaluations[stage].values():
-            for score in reversed(result.get("scores", [])):
-                values.setdefault(score["task"], {})[stage] = f"{score['value']:.1%}"
+            first = {score["task"]: score for score in reversed(result.get("scores", []))}  # a task's score stands first
+            for task, score in reversed(first.items()):
+                name = task if score["metric"] in ("accuracy", "strict") else f"{task} {score['metric']}"
+                values.setdefault(name, {})[stage] = f"{score['value']:.1%}"
             for name, value in (result.get("summaries") or {}).items():
                 values.setdefault(name, {})[stage] = f"{value:.4f}"
             if bpb := (result.get("result") or {}).get("bpb"):

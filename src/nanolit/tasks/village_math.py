@@ -16,7 +16,7 @@ class VillageMath(Task):
     max_new_tokens = 64
     extractor = "the number after ####"
 
-    def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0, max_steps: int = 4) -> None:
+    def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0, max_steps: int = 5) -> None:
         if not 1 <= max_steps <= 6:
             raise ValueError(f"max_steps: got {max_steps}, allowed: 1 to 6")
         self.split, self.size, self.seed, self.max_steps = split, size, seed, max_steps

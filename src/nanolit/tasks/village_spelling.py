@@ -44,7 +44,7 @@ class VillageSpelling(Task):
     def example(self, index: int) -> Example:
         draw = Draw(derive(self.seed, "spelling", self.split, index))
         word = draw.pick(self._words)
-        letters = ", ".join(word)
+        letters = " ".join(word)
         if draw.chance(SHARE_SPELT):
             return Example(question_and_answer(draw.pick(SPELL).format(word=word), f"{letters}."), answer=letters)
         letter = draw.pick(word) if draw.chance(SHARE_FROM_WORD) else draw.pick("abcdefghijklmnopqrstuvwxyz")

@@ -15,7 +15,7 @@ from nanolit.village.world import World, default_world
 HELD_OUT_PER_MILLE = 100
 MAX_RESULT = 999
 TALE_STEPS = 2  # events of the shortest tale, which is told where more steps than these are asked for
-TALE_CHANCE = 0.7
+TALE_CHANCE = 0.8
 
 
 @dataclass(frozen=True)
