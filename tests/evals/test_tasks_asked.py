@@ -82,6 +82,17 @@ def plain():
 
 
 @pytest.fixture(scope="module")
+def looking_back():
+    """Its embeddings look at the token before, which a slot must remember; some layers see little."""
+    torch.manual_seed(0)
+    parts = {"smear": True, "bigram_rows": 999, "window_pattern": "SL", "window": 16, "position": "rope"}
+    network = GPT(GPTConfig(vocab_size=257, block_size=512, n_layer=2, n_head=2, n_embd=32, **parts)).eval()
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)  # gates that begin shut are open
+    return network, ByteTokenizer()
+
+
+@pytest.fixture(scope="module")
 def foreign():
     """One that only transformers computes."""
     transformers = pytest.importorskip("transformers")
@@ -99,7 +110,7 @@ def one_at_a_time(network, prompt: list[int], letter_ids: list[int]) -> torch.Te
         return network.forward(torch.tensor([prompt]))[0, -1, letter_ids].double().log_softmax(-1)
 
 
-@pytest.mark.parametrize("which", ["chatting", "plain", "foreign"])
+@pytest.mark.parametrize("which", ["chatting", "plain", "looking_back", "foreign"])
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
 def test_letters_equal_a_plain_forward_of_each_prompt(request, which, batch_size):
     network, tokenizer = request.getfixturevalue(which)
@@ -120,8 +131,9 @@ def test_letters_equal_a_plain_forward_of_each_prompt(request, which, batch_size
     assert score.centred == pytest.approx((score.value - 0.25) / 0.75)
 
 
-def test_a_common_beginning_changes_nothing(plain):
-    network, tokenizer = plain
+@pytest.mark.parametrize("which", ["plain", "looking_back"])
+def test_a_common_beginning_changes_nothing(request, which):
+    network, tokenizer = request.getfixturevalue(which)
     shots = [*Quiz(3, seed=1)]
     prompts = Completion(tokenizer, shots)
     ids = [cropped(prompts.ids(example), 512) for example in Quiz(9)]
