@@ -294,3 +294,16 @@ def test_nothing_is_kept_of_thousands_of_rows():
 def test_more_slots_than_there_is_memory_for_are_refused():
     with pytest.raises(ValueError, match=r"n_slots: got 100000000, which take .* GiB with 128 tokens each; allowed: "):
         Engine(build(), EngineSettings(n_slots=100_000_000))
+
+
+def test_under_autocast_rows_of_unequal_length_share_the_memory():
+    """What a pass computes is then of another type than the weights."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=50, block_size=32, n_layer=2, n_head=2, n_embd=32)).eval()
+    params = SamplingParams(max_new_tokens=6, temperature=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        engine = Engine(model, EngineSettings(n_guesses=0))
+        rows = [engine.submit(Request(prompt, params))[0] for prompt in ([1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [11])]
+        while not engine.is_idle:
+            engine.step()
+    assert all(len(row.written) == 6 for row in rows)

@@ -101,7 +101,8 @@ def test_choices_by_hand(tmp_path):
     task = ARC(path=write(tmp_path / "test.jsonl", [ARC_ROW]))
     (example,) = task
     assert example.messages[0]["content"] == (
-        "Multiple Choice question: Which is hot?\n- ice=A\n- fire=B\n\nRespond only with the letter of the correct answer."
+        "Multiple Choice question: Which is hot?\n- ice=A\n- fire=B\n\n"
+        "Respond only with the letter of the correct answer."
     )
     assert example.messages[1]["content"] == example.answer == "B" and example.letters == ("A", "B")
     assert task.evaluate(example, "B") and not task.evaluate(example, "A")
@@ -195,7 +196,7 @@ def test_conversations_of_ones_own(tmp_path):
     ):
         with pytest.raises(ValueError, match=rf"^path: .*row 2.*{told}|^path: .*{told}"):
             CustomJSON(write(tmp_path / "bad.jsonl", [chat, row]))
-    with pytest.raises(ValueError, match="^path: not given"):
+    with pytest.raises(ValueError, match=r"^path: not given"):
         CustomJSON()
 
 

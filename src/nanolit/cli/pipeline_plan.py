@@ -52,8 +52,10 @@ def _composed(overrides: list[str], pipeline: PipelineConfig) -> Any:
     from nanolit.cli.settings import read_settings, with_parent
 
     has_tokenizer = "tokenizer=folder" in overrides
-    ids = [s.partition("=")[2] for s in pipeline.tokenizer if s.startswith("tokenizer.vocab_size=")]
-    known = [f"++model.vocab_size={ids[0]}"] if has_tokenizer and ids else []
+    known = []
+    if has_tokenizer and pipeline.tokenizer:
+        n_ids = hydra_app.composed("tokenizer_train", pipeline.tokenizer)["tokenizer"]["vocab_size"]
+        known = [f"++model.vocab_size={n_ids}"]
     return read_settings(with_parent(hydra_app.composed("train", [*overrides, *known])))
 
 

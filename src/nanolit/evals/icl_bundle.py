@@ -11,6 +11,7 @@ Three kinds of task become one: an item is some contexts and some continuations,
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,7 @@ def open_bundle(folder: Path, labels: Sequence[str] | None = None) -> Bundle:
         if label not in sections:
             raise ValueError(f"tasks: {listed} has no {label}; {suggest(label, sections)}")
     chosen = {label: section for label, section in sections.items() if labels is None or label in labels}
-    by_chance = _read_chances(meta)
-    tasks = tuple(_read_task(folder, listed, label, section, by_chance) for label, section in chosen.items())
+    tasks = tuple(_read_task(folder, label, section, _read_chance(meta, label)) for label, section in chosen.items())
     n_tasks = len(CORE_TASKS) if name == "core" else len(sections)
     return Bundle(name, tasks, n_tasks, (listed, meta, *(task.file for task in tasks)))
 
@@ -90,55 +90,52 @@ def _read_list(path: Path) -> tuple[str, dict[str, Mapping[str, Any]]]:
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())}); copy it again") from error
+        raise ValueError(f"path: {path} is no YAML ({' '.join(str(error).split())}); copy it again") from error
     sections = told.get("icl_tasks") if isinstance(told, Mapping) else None
     if not isinstance(sections, list) or not sections:
-        raise ValueError(f"{path}: has no list icl_tasks; give a bundle in the layout of nanochat's eval_bundle")
+        raise ValueError(f"path: {path} has no list icl_tasks; give a bundle in the layout of nanochat's eval_bundle")
     found: dict[str, Mapping[str, Any]] = {}
     for number, section in enumerate(sections, start=1):
         label = section.get("label") if isinstance(section, Mapping) else None
         if not isinstance(label, str) or label in found:
-            raise ValueError(f"{path}: task {number} has the label {label!r}, allowed: a text that no other has")
+            raise ValueError(f"path: {path}: task {number} has the label {label!r}, allowed: a text that no other has")
         found[label] = section
     return str(told.get("name", "core")), found
 
 
-def _read_chances(path: Path) -> dict[str, float]:
+def _read_chance(path: Path, label: str) -> float:
     """The column counts in percent."""
-    found = {}
     with path.open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            label, value = row.get("Eval Task"), row.get("Random baseline")
-            try:
-                found[str(label)] = float(str(value)) / 100
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}: {label} has the random baseline {value!r}, allowed: percent as a number; mend the table"
-                ) from error
-    return found
+        told = next((row.get("Random baseline") for row in csv.DictReader(opened) if row.get("Eval Task") == label), "")
+    try:
+        percent = float(told or "")
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent < 100:
+        raise ValueError(f"path: {path} gives {label} the random baseline {told!r}, allowed: 0 to below 100; mend it")
+    return percent / 100
 
 
-def _read_task(
-    folder: Path, listed: Path, label: str, section: Mapping[str, Any], by_chance: Mapping[str, float]
-) -> IclTask:
+def _read_task(folder: Path, label: str, section: Mapping[str, Any], by_chance: float) -> IclTask:
+    listed = folder / "core.yaml"
     kind: Any = section.get("icl_task_type")
     shots, uri = section.get("num_fewshot"), section.get("dataset_uri")
     delimiter = section.get("continuation_delimiter", " ")
     if kind not in get_args(Kind):
-        raise ValueError(f"{listed}: {label} has icl_task_type {kind!r}, allowed: {', '.join(get_args(Kind))}")
+        raise ValueError(f"path: {listed}: {label} has icl_task_type {kind!r}, allowed: {', '.join(get_args(Kind))}")
     if not (isinstance(shots, list) and shots and isinstance(shots[0], int) and shots[0] >= 0):
-        raise ValueError(f"{listed}: {label} has num_fewshot {shots!r}, allowed: a list with one number, as [10]")
+        raise ValueError(f"path: {listed}: {label} has num_fewshot {shots!r}, allowed: a list with one number, as [10]")
     if not isinstance(uri, str) or not isinstance(delimiter, str):
-        raise ValueError(f"{listed}: {label} needs dataset_uri, a path below eval_data/; its delimiter is a text")
-    if not 0 <= by_chance.get(label, -1) < 1:
-        raise ValueError(f"{folder / 'eval_meta_data.csv'}: has no random baseline below 100 of {label}; add its line")
+        raise ValueError(f"path: {listed}: {label} needs dataset_uri, a path below eval_data/; its delimiter is a text")
     file = folder / "eval_data" / uri
     if not file.is_file():
-        raise ValueError(f"{listed}: {label} is in {file}, which is not there; copy it, or leave it out (tasks=)")
+        raise ValueError(f"path: {listed}: {label} is in {file}, which is not there; copy it, or leave it out (tasks=)")
     items = tuple(_read_items(file, _READERS[kind]))
     if len(items) <= shots[0]:
-        raise ValueError(f"{file}: has {len(items)} items, too few for {shots[0]} shots before another; copy it again")
-    return IclTask(label, kind, shots[0], delimiter, by_chance[label], items, file)
+        raise ValueError(
+            f"path: {file} has {len(items)} items, too few for {shots[0]} shots before another; copy it again"
+        )
+    return IclTask(label, kind, shots[0], delimiter, by_chance, items, file)
 
 
 def _read_items(path: Path, read: Callable[[Mapping[str, Any]], IclItem]) -> Iterator[IclItem]:
@@ -150,7 +147,7 @@ def _read_items(path: Path, read: Callable[[Mapping[str, Any]], IclItem]) -> Ite
                     raise ValueError(f"got {type(told).__name__}, allowed: a JSON object in each line")
                 yield read(told)
             except ValueError as error:  # JSON's and Unicode's are among them
-                raise ValueError(f"{path}:{number}: {error}; mend the line or copy the file again") from error
+                raise ValueError(f"path: {path}:{number}: {error}; mend the line or copy the file again") from error
 
 
 def _multiple_choice(told: Mapping[str, Any]) -> IclItem:

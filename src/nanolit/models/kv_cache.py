@@ -198,8 +198,9 @@ class SlotRows:
             values.narrow(2, S - T, T).copy_(v)
             return keys, values
         keys, values = self.slots.keys[layer], self.slots.values[layer]  # (N, K, M, D)
-        keys[self.index, :, self.at] = k.transpose(1, 2)  # (B, T, K, D)
-        values[self.index, :, self.at] = v.transpose(1, 2)
+        # Under autocast what comes may be of another type than the weights, and so the memory, are.
+        keys[self.index, :, self.at] = k.transpose(1, 2).to(keys.dtype)  # (B, T, K, D)
+        values[self.index, :, self.at] = v.transpose(1, 2).to(values.dtype)
         return keys[:, :, :S][self.where], values[:, :, :S][self.where]
 
     def remember(self, x: Tensor) -> None:

@@ -107,7 +107,7 @@ def _evaluations(run: Path) -> dict[str, dict[str, Any]]:
 
 def _evaluation(title: str, result: dict[str, Any]) -> Section:
     if "scores" in result:
-        rows = [(name, f"{value:.4f}") for name, value in (result.get("summaries") or {}).items()]
+        rows = [(name, f"{value:.4f}") for name, value in means_of(result).items()]
         return Section(title, rows, scores=result["scores"])
     told = result["result"]
     shown = ("loss", "standard_error", "bpb", "accuracy", "n_tokens")
@@ -121,16 +121,22 @@ def _summary(
     values: dict[str, dict[str, str]] = {}
     for stage in stages:
         for result in evaluations[stage].values():
-            first = {score["task"]: score for score in reversed(result.get("scores", []))}  # a task's score stands first
+            first = {
+                score["task"]: score for score in reversed(result.get("scores", []))
+            }  # a task's score stands first
             for task, score in reversed(first.items()):
                 name = task if score["metric"] in ("accuracy", "strict") else f"{task} {score['metric']}"
                 values.setdefault(name, {})[stage] = f"{score['value']:.1%}"
-            for name, value in (result.get("summaries") or {}).items():
+            for name, value in means_of(result).items():
                 values.setdefault(name, {})[stage] = f"{value:.4f}"
             if bpb := (result.get("result") or {}).get("bpb"):
                 values.setdefault("bits per byte", {})[stage] = f"{bpb:.4f}"
     rows = [(name, [found.get(stage, "-") for stage in stages]) for name, found in values.items()]
     return [stage.upper() for stage in stages], rows
+
+
+def means_of(result: dict[str, Any]) -> dict[str, float]:
+    return {mean["name"]: mean["value"] for mean in result.get("means", []) if mean["value"] is not None}
 
 
 def duration(seconds: float) -> str:

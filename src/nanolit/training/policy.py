@@ -16,7 +16,7 @@ from nanolit.runtime.seeds import derive
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.language_model import LanguageModel
 from nanolit.training.policy_loss import RLConfig, advantages, divergence, policy_loss, token_weights
-from nanolit.training.rollouts import IGNORE, Answer, Prompt, Rollouts, as_rows, write_answers
+from nanolit.training.rollouts import IGNORE, Answer, Prompt, Rollouts, as_rows, roll_out
 
 Group = list[Answer]
 
@@ -99,7 +99,7 @@ class Policy(LanguageModel):
 
     def _answer(self, prompts: list[Prompt], step: int, attempt: int) -> list[Group]:
         seed = derive(self.seed, "rollout", step, attempt, self.global_rank)
-        return write_answers(self.network, self.tokenizer, prompts, self.rl, seed)
+        return roll_out(self.network, self.tokenizer, prompts, self.rl, seed)
 
     def _describe(self, groups: list[Group], rewards: Tensor) -> dict[str, float]:
         answers = [answer for group in groups for answer in group]

@@ -1,5 +1,5 @@
-"""Answers of the policy to questions, written by the engine in this process with the very weights that are trained, and
-what they are worth. No gradients; policy_loss.py learns from them.
+"""Answers of the policy to questions, what they are worth, and as rows to learn from. No gradients; policy_loss.py has
+the loss.
 
 R answers   T tokens
 """
@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nanolit.inference.engine import Engine
-from nanolit.inference.params import EngineSettings, SamplingParams
-from nanolit.inference.request import Request, Row
+from nanolit.evals.generative import Question, Written, write_answers
+from nanolit.inference.params import SamplingParams
 from nanolit.inference.tool_calls import ToolCalls
 from nanolit.inference.tools import tools_by_name
 from nanolit.models.network import Network
@@ -68,73 +67,29 @@ class Rollouts:
         return {name: getattr(self, name) for name in ("inputs", "targets", "sampled", "advantages", "lengths")}
 
 
-def write_answers(
+def roll_out(
     network: Network, tokenizer: Tokenizer, prompts: Sequence[Prompt], config: RLConfig, seed: int
 ) -> list[list[Answer]]:
-    """A group for each prompt. Sample i of a prompt is the same whichever others are drawn beside it."""
-    longest = max(len(prompt.ids) for prompt in prompts)
-    max_len = min(longest + config.max_new_tokens, network.config.block_size)
-    settings = EngineSettings(n_slots=config.n_slots, max_len=max_len, n_guesses=0, reuse_prefixes=False)
-    was_training = network.training
-    network.eval()
-    try:
-        engine = Engine(network, settings, n_ids=tokenizer.vocab_size)
-        groups = [
-            engine.submit(_request(prompt, tokenizer, config, derive(seed, "prompt", i)))
-            for i, prompt in enumerate(prompts)
-        ]
-        told = _run(engine)
-    finally:
-        network.train(was_training)
-        torch.clear_autocast_cache()  # weights that were cast without gradients must not be taken for training
+    """A group for each prompt, rewarded. What was cut off is worth nothing: to end is to be learnt too."""
+    end = frozenset([tokenizer.specials[ASSISTANT_END]])
+    questions = []
+    for i, prompt in enumerate(prompts):
+        n_new = min(config.max_new_tokens, prompt.task.max_new_tokens)
+        params = SamplingParams(n_new, config.temperature, config.top_k, seed=derive(seed, "prompt", i) % 2**62)
+        tools = tools_by_name(prompt.task.tools)
+        interject = ToolCalls(tokenizer, tools) if tools else None
+        questions.append(Question(list(prompt.ids), params, end, interject, config.n_samples, with_logprobs=True))
+    written = write_answers(network, tokenizer, questions, config.n_slots)
     return [
-        [_answer(prompt, row, told[id(row)], tokenizer) for row in rows]
-        for prompt, rows in zip(prompts, groups, strict=True)
+        [_answer(prompt, sample, tokenizer) for sample in samples]
+        for prompt, samples in zip(prompts, written, strict=True)
     ]
 
 
-def _request(prompt: Prompt, tokenizer: Tokenizer, config: RLConfig, seed: int) -> Request:
-    n_new = min(config.max_new_tokens, prompt.task.max_new_tokens)
-    params = SamplingParams(n_new, config.temperature, config.top_k, seed=seed % 2**62)
-    tools = tools_by_name(prompt.task.tools)
-    return Request(
-        prompt.ids,
-        params,
-        range(config.n_samples),
-        frozenset([tokenizer.specials[ASSISTANT_END]]),
-        logprobs=0,
-        interject=ToolCalls(tokenizer, tools) if tools else None,
-    )
-
-
-class _Told:
-    """What the engine tells of a row as it grows."""
-
-    def __init__(self) -> None:
-        self.ids, self.is_drawn, self.logprobs, self.finish = list[int](), list[bool](), list[float](), ""
-
-
-def _run(engine: Engine) -> dict[int, _Told]:
-    told: dict[int, _Told] = {}
-    rows: list[Row] = []  # so that no identity is given twice
-    while not engine.is_idle:
-        for event in engine.step():
-            row = told.get(id(event.row))
-            if row is None:
-                row = told[id(event.row)] = _Told()
-                rows.append(event.row)
-            row.ids.append(event.token)
-            row.is_drawn.append(not event.is_forced)
-            row.logprobs.append(event.scores.logprob if event.scores else 0.0)
-            row.finish = event.finish or row.finish
-    return told
-
-
-def _answer(prompt: Prompt, row: Row, told: _Told, tokenizer: Tokenizer) -> Answer:
-    is_whole = told.finish == "stop"
-    text = text_said(told.ids, tokenizer)
+def _answer(prompt: Prompt, written: Written, tokenizer: Tokenizer) -> Answer:
+    text, is_whole = text_said(written.ids, tokenizer), written.finish == "stop"
     reward = prompt.task.reward(prompt.example, text) if is_whole else 0.0
-    return Answer(prompt, told.ids, told.is_drawn, told.logprobs, is_whole, text, reward)
+    return Answer(prompt, written.ids, written.is_drawn, written.logprobs, is_whole, text, reward)
 
 
 def as_rows(groups: Sequence[Sequence[Answer]], advantages: Tensor, device: torch.device) -> Rollouts:
