@@ -56,6 +56,10 @@ test-cov *args: install-dev
 # all that a commit should pass: format, lint, types, tests
 pre-commit: format lint typecheck test
 
+# from nothing to an assistant of the village, in a quarter of an hour; again: goes on where it stopped
+chatgpt-quick *args: setup
+    {{ bin }}/python -m nanolit pipeline experiment=village {{ args }}
+
 # text to token shards: just prepare-data data=text data.source=FOLDER
 prepare-data *args: setup
     {{ bin }}/nanolit prepare {{ args }}
