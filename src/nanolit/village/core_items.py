@@ -3,7 +3,7 @@
     village_rhymes      a held-out rhyme up to its last name: which one? (written exactly)
     village_stories     a held-out story up to its last name, which has been said before (written exactly)
     village_facts       a sentence about somebody: which of four endings is so?
-    village_questions   a question in words in which it is never asked elsewhere, after three others: which answer?
+    village_questions   a question in words in which it is never asked in training, after three others: which answer?
     village_who         two are named: of whom is what follows so?
 
 Pure Python; it writes files and evaluates nothing.
@@ -19,7 +19,7 @@ from nanolit.runtime.files import atomic_folder
 from nanolit.runtime.seeds import derive
 from nanolit.village.corpus import Kind, Pattern, default_writer
 from nanolit.village.draw import Draw
-from nanolit.village.questions import Fact, facts, questions, values_of
+from nanolit.village.questions import Fact, facts, questions
 from nanolit.village.world import PLACES, default_world
 
 N_CHOICES, N_SHOTS = 4, 3
@@ -98,13 +98,22 @@ def fact_endings(size: int, seed: int) -> list[Item]:
     items = []
     for fact in _some("facts", [fact for fact in facts() if fact.relation in CUT_AFTER], size, draw):
         begun, right = cut_fact(fact)
-        wrong = {
-            other.value: cut_fact(other)[1]
-            for other in facts()
-            if other.relation == fact.relation and other.value not in (fact.value, fact.subject)
-        }
-        choices, gold = _among(right, draw.shuffled(list(wrong.values())), draw)
+        choices, gold = _among(right, wrong_endings(fact), draw)
         items.append({"query": begun, "choices": choices, "gold": gold})
+    return items
+
+
+def asked(size: int, seed: int) -> list[Item]:
+    """One question about each fact: a shot is not to answer what is asked after it."""
+    draw = Draw(derive(seed, "village_core", "questions"))
+    held_out = questions(held_out=True, follows=False)
+    of_facts = {question.fact: question for question in held_out if question.fact.relation in CUT_AFTER}
+    items = []
+    for question in _some("questions", list(of_facts.values()), size, draw):
+        begun, right = cut_fact(question.fact)
+        choices, gold = _among(right, wrong_endings(question.fact), draw)
+        sentences = [f"{begun} {choice}" for choice in choices]
+        items.append({"query": question.text, "choices": sentences, "gold": gold})
     return items
 
 
@@ -114,17 +123,10 @@ def cut_fact(fact: Fact) -> tuple[str, str]:
     return begun + word.rstrip(), rest
 
 
-def asked(size: int, seed: int) -> list[Item]:
-    draw = Draw(derive(seed, "village_core", "questions"))
-    items = []
-    # One of each fact: a shot is not to answer what is asked after it.
-    of_facts = {question.fact: question for question in questions(held_out=True, follows=False)}
-    for question in _some("questions", list(of_facts.values()), size, draw):
-        right, subject = question.fact.value, question.fact.subject
-        wrong = draw.shuffled([v for v in values_of(question.fact.relation) if v not in (right, subject)])
-        choices, gold = _among(right, wrong, draw)
-        items.append({"query": f"Question: {question.text}", "choices": choices, "gold": gold})
-    return items
+def wrong_endings(fact: Fact) -> list[str]:
+    """How the sentences about others end, of whom something else is told."""
+    others = [other for other in facts() if other.relation == fact.relation]
+    return [cut_fact(other)[1] for other in others if other.value not in (fact.value, fact.subject)]
 
 
 def whose(size: int, seed: int) -> list[Item]:
@@ -154,19 +156,20 @@ def _some(task: str, pool: Sequence[Any], size: int, draw: Draw) -> list[Any]:
 
 
 def _among(right: str, wrong: Sequence[str], draw: Draw) -> tuple[list[str], int]:
-    choices, place = list(wrong[: N_CHOICES - 1]), draw.below(N_CHOICES)
+    """Choices, and which is right."""
+    place = draw.below(N_CHOICES)
+    choices = list(dict.fromkeys(draw.shuffled(wrong)))[: N_CHOICES - 1]
     return [*choices[:place], right, *choices[place:]], place
 
 
 _LM: dict[str, Any] = {"num_fewshot": [0], "icl_task_type": "language_modeling"}
 _MC: dict[str, Any] = {"num_fewshot": [0], "icl_task_type": "multiple_choice"}
 _SC: dict[str, Any] = {"num_fewshot": [0], "icl_task_type": "schema"}
-_SHOTS: dict[str, Any] = {"num_fewshot": [N_SHOTS], "continuation_delimiter": "\nAnswer: "}
 # Label: how its items are made, its section in core.yaml, what who guesses gets in percent
 _TASKS: dict[str, tuple[Callable[[int, int], list[Item]], dict[str, Any], int]] = {
     "village_rhymes": (rhymes, _LM, 0),
     "village_stories": (stories, _LM, 0),
     "village_facts": (fact_endings, _MC, 100 // N_CHOICES),
-    "village_questions": (asked, _MC | _SHOTS, 100 // N_CHOICES),
+    "village_questions": (asked, _MC | {"num_fewshot": [N_SHOTS]}, 100 // N_CHOICES),
     "village_who": (whose, _SC, 50),
 }
