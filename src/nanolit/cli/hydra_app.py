@@ -21,7 +21,7 @@ OPTIONS = ("--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--pack
 TAKE_A_WORD = ("--cfg", "--info", "--config-dir", "--package")
 STOPPED = 128  # exit codes above it are those of signals
 # Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
-OPEN_SECTIONS = ("model", "tokenizer", "data", "task", "optimizer", "schedule", "trainer")
+OPEN_SECTIONS = ("lora", "dpo", "model", "tokenizer", "data", "task", "optimizer", "schedule", "trainer")
 
 
 class JobFailed(Exception):

@@ -17,6 +17,7 @@ from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
 from nanolit.models.families import family_of, why_none
 from nanolit.models.gpt import GPT
+from nanolit.models.lora import LoRAConfig, merged, save_adapter
 from nanolit.models.network import Network, refuse_documents
 from nanolit.models.surgery import MAY_CHANGE, adapted, resize_vocabulary
 from nanolit.optim.build import EMBEDDING, HEAD, MuonConfig, OptimizerConfig, build_optimizer
@@ -151,8 +152,18 @@ def _with_room(network: Any, vocab_size: int, setting: str, may_grow: bool) -> A
     return network
 
 
-def saver(network: Network) -> Callable[[Path, Any, dict[str, Any]], None]:
-    """How it becomes a model directory: save(folder, network, extra)."""
+def saver(network: Network, lora: LoRAConfig | None = None) -> Callable[[Path, Any, dict[str, Any]], None]:
+    """How it becomes a model directory: save(folder, network, extra). With LoRA what was added is in the weights, and
+    once more alone.
+    """
+    if lora is not None:
+        plain = saver(network)
+
+        def save(folder: Path, trained: Any, extra: dict[str, Any]) -> None:
+            plain(folder, merged(trained), extra)
+            save_adapter(trained, lora, folder / "adapter")
+
+        return save
     if isinstance(network, GPT):
         return save_model
     return lambda folder, foreign, extra: foreign.save(folder, extra)

@@ -5,19 +5,21 @@ dataclass it ends in.
 import inspect
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from nanolit.cli.depth_dial import without_dial
 from nanolit.data.config import DataConfig
 from nanolit.datamodules.pretrain import LoaderConfig
 from nanolit.models.config import GPTConfig
+from nanolit.models.lora import LoRAConfig
 from nanolit.models.surgery import MAY_CHANGE
-from nanolit.optim.build import OptimizerConfig, optimizer_config
+from nanolit.optim.build import MuonConfig, OptimizerConfig, optimizer_config
 from nanolit.optim.schedules import ScheduleConfig, schedule
 from nanolit.runtime.suggest import suggest
 from nanolit.runtime.typed import build
 from nanolit.tokenizers.directory import TokenizerConfig
 from nanolit.training.policy_loss import RLConfig
+from nanolit.training.preference import DPOConfig
 
 # The Trainer's arguments that other settings decide.
 DECIDED_ELSEWHERE = {
@@ -113,6 +115,8 @@ class Settings:
     callbacks: dict[str, Any]
     data_root: Path
     rl: RLConfig | None = None  # of stage rl
+    dpo: DPOConfig | None = None  # of stage dpo
+    lora: LoRAConfig | None = None
 
     @property
     def max_steps(self) -> int:
@@ -129,7 +133,8 @@ def with_parent(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
-    groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks", "rl"}
+    groups = {"paths", "model", "tokenizer", "data", "optimizer", "schedule", "trainer", "logger", "callbacks"}
+    groups |= {"rl", "dpo", "lora"}
     run = build(RunConfig, {key: value for key, value in config.items() if key not in {*groups, "by_depth"}}, "")
     data = dict(config["data"])
     trainer = check_trainer(config["trainer"])  # first: its max_steps is what a schedule's length follows
@@ -145,16 +150,27 @@ def read_settings(config: dict[str, Any]) -> Settings:
         logger=config["logger"] or {},
         callbacks=config["callbacks"] or {},
         data_root=Path(config["paths"]["data_root"]),
-        rl=read_rl(config.get("rl"), run.stage),
+        rl=of_stage("rl", RLConfig, config, run.stage),
+        dpo=of_stage("dpo", DPOConfig, config, run.stage),
+        lora=None if config.get("lora") is None else build(LoRAConfig, config["lora"], "lora"),
     )
+    if settings.lora is not None and isinstance(settings.optimizer, MuonConfig):
+        raise ValueError("lora: optimizer.kind=muon trains whole matrices by their names; give optimizer=adamw")
+    if settings.lora is not None and run.init_from is None:
+        raise ValueError("lora: adds to a model that has learnt already; give parent=RUN")
     schedule(settings.schedule, settings.max_steps)  # their lengths must fit together
     return settings
 
 
-def read_rl(values: dict[str, Any] | None, stage: Stage) -> RLConfig | None:
-    if stage != "rl" and values is not None:
-        raise ValueError(f"rl: stage={stage} does not read it; leave it out, or give stage=rl")
-    return build(RLConfig, values or {}, "rl") if stage == "rl" else None
+T = TypeVar("T")
+
+
+def of_stage(name: str, cls: type[T], config: dict[str, Any], stage: Stage) -> T | None:
+    """The section that only the stage of its name reads."""
+    values = config.get(name)
+    if stage != name and values is not None:
+        raise ValueError(f"{name}: stage={stage} does not read it; leave it out, or give stage={name}")
+    return build(cls, values or {}, name) if stage == name else None
 
 
 def read_model(values: dict[str, Any], init_from: str | None) -> Model:

@@ -16,7 +16,9 @@ from nanolit.cli.run_folder import RunFolder
 from nanolit.cli.settings import Settings, Stage
 from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
+from nanolit.data.sources.preferences import read_pairs
 from nanolit.data.sources.task_source import identity
+from nanolit.datamodules.preferences import PreferenceData
 from nanolit.datamodules.pretrain import PretrainData
 from nanolit.datamodules.prompts import PromptData
 from nanolit.models.directory import load_model
@@ -29,6 +31,7 @@ from nanolit.tokenizers.directory import load_tokenizer
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.language_model import LanguageModel
 from nanolit.training.policy import Policy
+from nanolit.training.preference import Preference
 from nanolit.training.rollouts import Prompt
 
 log = logging.getLogger("nanolit")
@@ -137,19 +140,50 @@ class Questions:
         longest = self.settings.run.batch_size * rl.max_new_tokens
         shared |= {"tokens_per_step": longest, "flops_per_token": 0.0}
         micro = shared.pop("micro_batch_size")
-        reference = self._reference(network, shared["save"]) if rl.kl else None
+        reference = kept_reference(self.folder, network, shared["save"]) if rl.kl else None
         return Policy(network, rl=rl, tokenizer=self.tokenizer, micro_batch_size=micro, reference=reference, **shared)
-
-    def _reference(self, network: Network, save: Any) -> Any:
-        """The parent as it was, kept in the run: when that goes on, the parent need not be there any more."""
-        path = self.folder.path / "reference"
-        if not path.exists() and dist.is_main():
-            with atomic_folder(path) as temporary:
-                save(temporary, network, {})
-        return load_model(path, dtype=torch.float32)
 
     def size_note(self, data: PromptData) -> str:
         return f"{len(self.mixture):,} questions"
+
+
+class Pairs:
+    """A better and a worse answer to each question: stage dpo. They are held in memory."""
+
+    def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder, weights: Weights | None) -> None:
+        self.settings, self.folder = settings, folder
+        if settings.data.kind != "preferences":
+            raise ValueError(f"data.kind: got {settings.data.kind}, stage=dpo compares answers; give data=preferences")
+        self.tokenizer = own_tokenizer(folder, weights)
+        require_chat_tokens(self.tokenizer, settings)
+        self.pairs, self._hash = read_pairs(settings.data)
+
+    def describe(self) -> dict[str, Any]:
+        source = {"kind": "preferences", "sha256": self._hash, "val_fraction": self.settings.data.val_fraction}
+        return {"folder": str(self.settings.data.source), "source": source, "marks": {}, "splits": {}}
+
+    def batches(self, block_size: int, micro_batch_size: int) -> PreferenceData:
+        run = self.settings.run
+        return PreferenceData(self.pairs, self.tokenizer, block_size, run.batch_size, micro_batch_size, run.seed)
+
+    def module(self, network: Network, **shared: Any) -> Preference:
+        assert self.settings.dpo is not None
+        shared.pop("micro_batch_size")
+        reference = None if self.settings.lora else kept_reference(self.folder, network, shared["save"])
+        shared |= {"tokens_per_step": 2 * shared["tokens_per_step"], "flops_per_token": 0.0}
+        return Preference(network, dpo=self.settings.dpo, reference=reference, **shared)
+
+    def size_note(self, data: PreferenceData) -> str:
+        return f"{len(data.rows['train']):,} pairs"
+
+
+def kept_reference(folder: RunFolder, network: Network, save: Any) -> Any:
+    """The parent as it was, kept in the run: when that goes on, the parent need not be there any more."""
+    path = folder.path / "reference"
+    if not path.exists() and dist.is_main():
+        with atomic_folder(path) as temporary:
+            save(temporary, network, {})
+    return load_model(path, dtype=torch.float32)
 
 
 def own_tokenizer(folder: RunFolder, weights: Weights | None) -> Tokenizer:
@@ -161,10 +195,11 @@ def own_tokenizer(folder: RunFolder, weights: Weights | None) -> Tokenizer:
     return load_tokenizer(path)
 
 
-STAGES: dict[Stage, type[Text] | type[Questions]] = {
+STAGES: dict[Stage, type[Text] | type[Questions] | type[Pairs]] = {
     "pretrain": Text,
     "midtrain": Text,
     "sft": Text,
+    "dpo": Pairs,
     "rl": Questions,
 }
 

@@ -31,6 +31,7 @@ from nanolit.cli.stages import StageData, open_stage
 from nanolit.cli.train import WORKER_CONFIG
 from nanolit.models.accounting import activation_bytes, flops_per_token, parameter_counts
 from nanolit.models.config import GPTConfig
+from nanolit.models.lora import add_lora
 from nanolit.models.network import Network
 from nanolit.optim.build import build_optimizer
 from nanolit.optim.schedules import scaled, schedule
@@ -180,6 +181,9 @@ class TrainingRun:
     ) -> LanguageModel:
         settings, model = self.settings, network.config
         check_optimizer(network, settings.optimizer)
+        if settings.lora is not None:
+            n = add_lora(network, settings.lora)
+            self.notes.append(f"lora: {n} matrices of rank {settings.lora.rank}; all else is frozen")
         device = trainer.strategy.root_device
         self.notes = describe(network, device, compute_dtype(trainer), settings.loader.mask_documents)
         self.maybe_compile(network, device)
@@ -192,10 +196,10 @@ class TrainingRun:
             byte_lengths=torch.from_numpy(stage.tokenizer.byte_lengths()),
             tokens_per_step=settings.run.batch_size * model.block_size,
             seed=settings.run.seed,
-            uses_dropout=is_random(network),
+            uses_dropout=is_random(network) or (settings.lora is not None and settings.lora.dropout > 0),
             flops_per_token=flops_per_token(model, model.block_size),
             peak_flops=trainer.world_size * devices.peak_flops(device, peak_dtype),
-            save=saver(network),
+            save=saver(network, settings.lora),
             micro_batch_size=micro_batch_size,
         )
 
@@ -281,7 +285,11 @@ class TrainingRun:
             print(samples[-1].read_text(encoding="utf-8"), flush=True)
         print(f"run         {path}")
         if "val/loss" in latest:
-            told = f"loss {latest['val/loss']:.4f}, {latest['val/bpb']:.4f} bits per byte"
+            told = f"loss {latest['val/loss']:.4f}"
+            if "val/bpb" in latest:
+                told += f", {latest['val/bpb']:.4f} bits per byte"
+            if "val/margin" in latest:
+                told += f", the better answer ahead in {latest['val/accuracy']:.1%} of the pairs"
             if "val/exact" in latest:
                 told += f", {latest['val/exact']:.1%} of the answers exact"
             print(f"validation  {told} after {latest['step']} steps and {latest['seconds']:.0f} s of training")

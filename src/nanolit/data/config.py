@@ -26,6 +26,7 @@ READ_BY = {
     "text": (*_OF_DOCUMENTS, *_OF_FILES, *_OF_TEXTS),
     "conversations": (*_OF_CONVERSATIONS, *_OF_FILES, "render", "ignore_keys"),
     "tasks": (*_OF_CONVERSATIONS, "tasks", "val_tasks"),
+    "preferences": ("source", "val_fraction"),
     "tokens": ("train", "val", "dtype"),
     "grokking": ("prepend_bos", "append_eot", "operation", "modulus", "train_fraction", "seed"),
     "arithmetic": (*("min_digits", "max_digits", "max_samples", "val_fraction", "loss_on", "seed"), "append_eot"),
@@ -37,7 +38,9 @@ class DataConfig:
     """Text comes from `source` (a path or a glob), else `dataset` (a name on the hub), else `url`."""
 
     name: str = "village"
-    kind: Literal["village", "text", "conversations", "tasks", "tokens", "grokking", "arithmetic"] = "village"
+    kind: Literal["village", "text", "conversations", "tasks", "preferences", "tokens", "grokking", "arithmetic"] = (
+        "village"
+    )
     # How documents are told apart: an end-of-text token after each, or the tokenizer's first token before each
     append_eot: bool = True
     prepend_bos: bool | None = None  # None: where the tokenizer's own rules say so
@@ -103,6 +106,8 @@ class DataConfig:
                 raise ValueError(f"data.{key}={getattr(self, key)}: must be between 0 and 1, for example 0.1")
         if self.kind in ("text", "conversations") and self.source is self.dataset is self.url is None:
             raise ValueError("data.source: not given; say which text, for example data.source=my_book.txt")
+        if self.kind == "preferences" and self.source is None:
+            raise ValueError("data.source: not given; say which pairs, for example data.source=pairs.jsonl")
         if self.kind == "tokens" and (self.train is None or self.val is None):
             missing = "train" if self.train is None else "val"
             raise ValueError(f"data.{missing}: not given; say which file, as data.{missing}={missing}.bin")

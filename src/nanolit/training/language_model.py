@@ -125,7 +125,8 @@ class LanguageModel(pl.LightningModule):
         optimizer.step(closure=optimizer_closure)
 
     def configure_optimizers(self) -> Optimizer:
-        optimizer = self.make_optimizer(self.network.named_parameters())
+        trained = ((name, p) for name, p in self.network.named_parameters() if p.requires_grad)
+        optimizer = self.make_optimizer(trained)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         return optimizer
