@@ -117,6 +117,7 @@ def test_few_items_still_have_all_their_shots(core_folder, tokenizer):
     expected = oracle.evaluate(network, tokenizer.encode, tokenizer.eot_id, core_folder, 2)
     result = evaluate_core(network, tokenizer, open_bundle(core_folder), max_per_task=2)
     assert_equal(result, expected, 2e-5)
+    assert {task.label: task.score.shots for task in result.tasks}["arc_easy"] == 10
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -343,7 +344,10 @@ def test_a_score_tells_how_it_was_made(village, tokenizer):
     assert told[-1] == ("village_who", 12, 12) and {label for label, _, _ in told} == set(bundle_labels(bundle))
     errors = [score.standard_error / (1 - score.by_chance) for score in result.scores]
     assert result.standard_error == pytest.approx(math.hypot(*errors) / 2)
-    assert json.loads(json.dumps(as_json(result)))[-1]["task"] == "village_core/village_who"
+    last = json.loads(json.dumps(as_json(result)))[-1]
+    assert last["task"] == "village_core/village_who" and len(last["contexts"]) == len(last["losses"]) == 2
+    assert last["is_right"] == (last["picked"] == last["gold"])
+    assert f"standard error {result.standard_error:.4f}" in result.mean.told
 
 
 def bundle_labels(bundle) -> list[str]:

@@ -6,7 +6,7 @@ With other tasks than its 22, or a part of their items, the mean is called what 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nanolit.evals.chat_core import Mean
@@ -24,6 +24,7 @@ OnProgress = Callable[[str, int, int], None]  # label of a task, how much is don
 @dataclass(frozen=True)
 class CoreItem:
     index: int  # in the task's items as they are shuffled
+    asked: IclItem
     losses: tuple[float, ...]  # mean nats per token of each candidate
     picked: int | None  # the candidate of the least loss; None: there is only one
     is_right: bool
@@ -73,14 +74,15 @@ def evaluate_core(
         tasks = [asking.ask(task) for task in bundle.tasks]
     finally:
         network.train(was_training)
-    return CoreResult(tasks, mean_of(bundle, tasks, max_per_task), _error_of_mean([task.score for task in tasks]))
+    error = _error_of_mean([task.score for task in tasks])
+    return CoreResult(tasks, mean_of(bundle, tasks, error, max_per_task), error)
 
 
-def mean_of(bundle: Bundle, tasks: list[CoreTask], max_per_task: int | None) -> Mean:
+def mean_of(bundle: Bundle, tasks: list[CoreTask], error: float, max_per_task: int | None) -> Mean:
     value = math.fsum(task.score.centred for task in tasks) / len(tasks)
     is_whole = max_per_task is None and len(tasks) == bundle.n_tasks
     title = "CORE" if bundle.name == "core" else bundle.name
-    told = "mean of the tasks' centred accuracy"
+    told = f"mean of the tasks' centred accuracy, standard error {error:.4f}"
     if not is_whole:
         title = f"{title} of {len(tasks)} of {bundle.n_tasks} tasks"
     elif bundle.name == "core" and not bundle.is_core:
@@ -153,16 +155,16 @@ EXTRACTORS = {
 def _item(index: int, item: IclItem, judged: list[Judged], is_cropped: bool) -> CoreItem:
     losses = tuple(of_row.loss for of_row in judged)
     if len(losses) == 1:
-        return CoreItem(index, losses, None, judged[0].is_greedy, is_cropped)
+        return CoreItem(index, item, losses, None, judged[0].is_greedy, is_cropped)
     picked = losses.index(min(losses))  # of equal ones the first, as nanochat
-    return CoreItem(index, losses, picked, picked == item.gold, is_cropped)
+    return CoreItem(index, item, losses, picked, picked == item.gold, is_cropped)
 
 
 def as_json(result: CoreResult) -> list[dict[str, Any]]:
     """Every item, for a file of JSON lines."""
     return [
-        {"task": task.score.task, "index": item.index, "losses": item.losses, "picked": item.picked}
-        | {"is_right": item.is_right, "is_cropped": item.is_cropped}
+        {"task": task.score.task, "index": item.index, **asdict(item.asked), "losses": item.losses}
+        | {"picked": item.picked, "is_right": item.is_right, "is_cropped": item.is_cropped}
         for task in result.tasks
         for item in task.items
     ]
