@@ -18,6 +18,7 @@ COUNT = (
 )
 SPELL = ("Spell the word {word}.", "How do you spell the word {word}?", "What are the letters of the word {word}?")
 SHARE_SPELT = 0.5  # the others are counted
+SHARE_MADE_UP = 0.6  # of the words in training
 SHARE_FROM_WORD = 0.9  # of the letters to be counted; others may be any
 
 
@@ -26,8 +27,17 @@ def words(held_out: bool) -> tuple[str, ...]:
     return tuple(word for word in WORDS if is_held_out(("spelling", word), HELD_OUT_PER_MILLE) == held_out)
 
 
+def made_up(draw: Draw) -> str:
+    """The beginning of one word and the end of another: so that every piece of a word is spelt in many words."""
+    while True:
+        one, two = draw.pick(words(False)), draw.pick(words(False))
+        word = one[: 1 + draw.below(len(one) - 1)] + two[1 + draw.below(len(two) - 1) :]
+        if 4 <= len(word) <= 9 and word not in words(True):
+            return word
+
+
 class VillageSpelling(Task):
-    """Words of the test split are never spelt in training."""
+    """Words of the test split are never spelt in training, where half of the words are made up."""
 
     kind = "generative"
     tools = ("calculator",)
@@ -43,7 +53,7 @@ class VillageSpelling(Task):
 
     def example(self, index: int) -> Example:
         draw = Draw(derive(self.seed, "spelling", self.split, index))
-        word = draw.pick(self._words)
+        word = made_up(draw) if self.split == "train" and draw.chance(SHARE_MADE_UP) else draw.pick(self._words)
         letters = " ".join(word)
         if draw.chance(SHARE_SPELT):
             return Example(question_and_answer(draw.pick(SPELL).format(word=word), f"{letters}."), answer=letters)
