@@ -63,7 +63,14 @@ def parent(tmp_path_factory) -> Path:
 
 def rl(parent: Path, run_dir: Path, *more: str, steps: int = 25) -> int:
     asked = ["data=tasks", "data.tasks.colour._target_=my_colours.Colour"]
-    told = ["trainer=cpu", "logger=none", "batch_size=48", "rl.max_new_tokens=12", "optimizer.lr=3e-3", "init_lr_frac=1"]
+    told = [
+        "trainer=cpu",
+        "logger=none",
+        "batch_size=48",
+        "rl.max_new_tokens=12",
+        "optimizer.lr=3e-3",
+        "init_lr_frac=1",
+    ]
     end = ["schedule=constant", "schedule.warmup_steps=0", f"trainer.max_steps={steps}"]
     return train("stage=rl", f"parent={parent}", f"run_dir={run_dir}", *asked, *told, *end, *more)
 
