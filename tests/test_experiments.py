@@ -21,10 +21,18 @@ EXPERIMENTS = hydra_app.experiments("train")  # those of evaluation: tests/cli/t
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted(CONF.glob("*/*.yaml"))
-    if path.parent.name not in ("experiment", "paths") and not path.stem.startswith("_")
+    if path.parent.name not in ("experiment", "paths", "task", "pipeline") and not path.stem.startswith("_")
 ]
 # What an option, or an experiment, cannot do without.
+OF_RL = ["stage=rl", "init_from=somewhere"]
+STAGED = [name for name in EXPERIMENTS if "\nstage: " in (CONF / "experiment" / f"{name}.yaml").read_text()]
+STAGED += ["village_choices"]
 NEEDS = {
+    **{name: ["init_from=somewhere"] for name in STAGED},
+    "dpo": ["init_from=somewhere", "data=preferences", "data.source=pairs.jsonl"],
+    **{path.stem: OF_RL for path in (CONF / "rl").glob("*.yaml")},
+    "preferences": ["data.source=pairs.jsonl"],
+    "tasks": ["+task@data.tasks.spelling=spelling"],
     "text": ["data.source=mine.txt"],
     "conversations": ["data.source=mine.jsonl"],
     "tokens": ["data.train=train.bin", "data.val=val.bin"],
@@ -97,7 +105,7 @@ def weights(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in STAGED])
 def test_an_experiment_starts(name, tmp_path, village_root, weights, capfd):
     begins_with_weights = name in ("finetune", "shakespeare_finetune")
     small = [o for o in SMALL if not (begins_with_weights and o.startswith("model.n_"))]
@@ -108,6 +116,30 @@ def test_an_experiment_starts(name, tmp_path, village_root, weights, capfd):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("finished", 2)
     assert 4 < summary["metrics"]["val/loss"] < 7  # a byte is worth 5.5 nats before anything is learnt
+
+
+def of_stage(stage: str, folder: Path) -> list[str]:
+    """Little to learn from, of the kind that the stage wants."""
+    if stage == "dpo":
+        pairs = [{"prompt": f"{i}?", "chosen": f"{i}!", "rejected": "no"} for i in range(40)]
+        (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        return ["data=preferences", f"data.source={folder / 'pairs.jsonl'}"]
+    if stage == "rl":
+        return ["data=village_rl", "data.tasks.village_math.max_steps=1", "rl.max_new_tokens=8", "rl.n_samples=2"]
+    names = ("village_chat", "village_quiz", "village_math", "spelling")
+    sizes = [f"data.{part}.{name}.size={size}" for part, size in (("tasks", 40), ("val_tasks", 10)) for name in names]
+    return ["data=village_mid" if stage == "midtrain" else "data=village_sft", *sizes]
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_a_stage_starts(name, tmp_path, village_root, chat_model, capfd):
+    settings = compose(tmp_path, f"experiment={name}", *NEEDS[name])
+    small = ["batch_size=4", "trainer=cpu", "trainer.max_steps=2", "callbacks.samples.max_new_tokens=4", "logger=none"]
+    places = [f"run_dir={tmp_path / 'run'}", f"paths.data_root={village_root}", f"parent={chat_model}"]
+    learnt = of_stage(settings.run.stage, tmp_path)
+    assert main(["train", f"experiment={name}", *learnt, *small, *places]) == 0, capfd.readouterr().err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("finished", 2)
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)

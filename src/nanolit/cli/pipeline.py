@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -161,17 +162,19 @@ def is_finished(run_dir: Path) -> bool:
 
 
 def call(command: list[str], seconds: Path, name: str) -> int:
-    """Runs a part. Signals reach the whole group of processes: the part saves itself, and we wait for it."""
+    """Runs a part. Ctrl-C reaches it by itself, SIGTERM is handed on; it saves, and we wait for it."""
     import json
 
     t0 = time.time()
     process = subprocess.Popen([sys.executable, "-m", "nanolit", *command])
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             code = process.wait()
             break
         except KeyboardInterrupt:
             continue
+    signal.signal(signal.SIGTERM, before)
     with seconds.open("a") as file:  # also of parts that were interrupted: all of them took time
         file.write(json.dumps({"part": name, "begun": t0, "seconds": time.time() - t0, "code": code}) + "\n")
     return code if code >= 0 else 128 - code

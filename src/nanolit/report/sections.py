@@ -10,7 +10,14 @@ from typing import Any
 
 SECONDS = "seconds.jsonl"
 # Columns of the summary, as nanochat calls the stages
-TITLES = {"base": "Base model", "mid": "Midtraining", "sft": "SFT", "dpo": "DPO", "rl": "Reinforcement learning"}
+TITLES = {
+    "base": "Base model",
+    "mid": "Midtraining",
+    "choices": "Choices",
+    "sft": "SFT",
+    "dpo": "DPO",
+    "rl": "Reinforcement learning",
+}
 
 
 @dataclass
