@@ -209,13 +209,6 @@ def questions(held_out: bool, follows: bool) -> tuple[Question, ...]:
 
 
 @cache
-def questions_for(held_out: bool, relation: str, value: str) -> tuple[Question, ...]:
-    """Those that stand alone and have this answer."""
-    alone = questions(held_out, follows=False)
-    return tuple(question for question in alone if (question.fact.relation, question.fact.value) == (relation, value))
-
-
-@cache
 def facts_about(subject: str) -> tuple[Fact, ...]:
     return tuple(fact for fact in facts() if fact.subject == subject)
 
