@@ -105,7 +105,7 @@ def _training(title: str, run: Path) -> Section:
     curves = {key: [(r["step"], r[key]) for r in records if key in r] for key in wanted}
     samples = sorted((run / "samples").glob("*.txt"))
     text = samples[-1].read_text(encoding="utf-8")[:1500] if samples else ""
-    return Section(title, rows, curves={key: points for key, points in curves.items() if points}, text=text)
+    return Section(title, rows, curves={key: points for key, points in curves.items() if len(points) > 1}, text=text)
 
 
 def _evaluations(run: Path) -> dict[str, dict[str, Any]]:
