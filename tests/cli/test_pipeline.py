@@ -112,7 +112,7 @@ def test_a_dry_run_composes_every_stage(name, tmp_path, capsys):
     ("more", "told"),
     [
         (["experiment=villag"], "did you mean village?"),
-        (["pipeline.until=sfft"], "pipeline.until: got sfft, allowed: base, mid, sft, rl"),
+        (["pipeline.until=sfft"], "pipeline.until: got sfft, allowed: base, mid, choices, sft, rl"),
         (["pipeline.machine=fast"], "pipeline.machine: got fast"),
         (["pipeline.stages=[]"], "pipeline.stages: got []"),
     ],

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,8 @@ def run(config: dict[str, Any]) -> int:
     if pipeline.dry_run:
         from nanolit.cli.pipeline_plan import tell_plan
 
+        with suppress(OSError):
+            folder.rmdir()  # Hydra has made it
         return tell_plan(pipeline, parts)
     folder.mkdir(parents=True, exist_ok=True)
     t0 = time.monotonic()

@@ -27,7 +27,7 @@ def documents(prepared: Prepared, split: str) -> list[tuple[list[int], list[bool
     found = []
     for shard in prepared.shards(split):
         ends = [*shard.starts[1:], len(shard.tokens)]
-        for start, end in zip(shard.starts, ends, strict=True):
+        for start, end in zip(map(int, shard.starts), map(int, ends), strict=True):
             mask = shard.supervised_at(np.arange(start, end))
             found.append((shard.tokens[start:end].tolist(), None if mask is None else mask.tolist()))
     return found
