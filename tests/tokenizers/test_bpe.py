@@ -105,8 +105,12 @@ def naive_ranks(texts, vocab_size):
     return {token: rank for rank, token in enumerate(tokens)}
 
 
+# Of characters that are not assigned yet, libraries of different years think differently: which are letters?
+ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"))
+
+
 @given(
-    st.lists(st.text(alphabet="ab \n1é") | st.sampled_from(CORPUS) | st.text(max_size=9), max_size=6),
+    st.lists(st.text(alphabet="ab \n1é") | st.sampled_from(CORPUS) | st.text(ASSIGNED, max_size=9), max_size=6),
     st.integers(257, 320) | st.just(5000),
 )
 def test_merges_are_those_of_the_naive_rule_and_ids_those_of_hugging_face(texts, vocab_size):

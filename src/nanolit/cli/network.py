@@ -12,12 +12,13 @@ import torch
 from nanolit.cli.hydra_app import make
 from nanolit.cli.open_model import hashes, is_foreign, locate
 from nanolit.cli.settings import ForeignModel, Model, PretrainedModel, RunConfig, with_vocabulary
+from nanolit.models.adapter import save_adapter
 from nanolit.models.attention import describe_backend
 from nanolit.models.config import GPTConfig
 from nanolit.models.directory import load_model, save_model
 from nanolit.models.families import family_of, why_none
 from nanolit.models.gpt import GPT
-from nanolit.models.lora import LoRAConfig, merged, save_adapter
+from nanolit.models.lora import LoRAConfig, merged
 from nanolit.models.network import Network, refuse_documents
 from nanolit.models.surgery import MAY_CHANGE, adapted, resize_vocabulary
 from nanolit.optim.build import EMBEDDING, HEAD, MuonConfig, OptimizerConfig, build_optimizer
@@ -152,16 +153,21 @@ def _with_room(network: Any, vocab_size: int, setting: str, may_grow: bool) -> A
     return network
 
 
-def saver(network: Network, lora: LoRAConfig | None = None) -> Callable[[Path, Any, dict[str, Any]], None]:
+def saver(
+    network: Network, lora: LoRAConfig | None = None, parent: str | None = None
+) -> Callable[[Path, Any, dict[str, Any]], None]:
     """How it becomes a model directory: save(folder, network, extra). With LoRA what was added is in the weights, and
-    once more alone.
+    once more alone, to be added to `parent`.
     """
     if lora is not None:
+        assert parent is not None
+        path = Path(parent)
+        base = str((path / "model" if (path / "model").is_dir() else path).absolute()) if path.exists() else parent
         plain = saver(network)
 
         def save(folder: Path, trained: Any, extra: dict[str, Any]) -> None:
             plain(folder, merged(trained), extra)
-            save_adapter(trained, lora, folder / "adapter")
+            save_adapter(trained, lora, folder / "adapter", base.removeprefix("hf:"))
 
         return save
     if isinstance(network, GPT):

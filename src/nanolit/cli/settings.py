@@ -158,6 +158,8 @@ def read_settings(config: dict[str, Any]) -> Settings:
         raise ValueError("lora: optimizer.kind=muon trains whole matrices by their names; give optimizer=adamw")
     if settings.lora is not None and run.init_from is None:
         raise ValueError("lora: adds to a model that has learnt already; give parent=RUN")
+    if settings.lora is not None and run.optimizer_state == "kept":
+        raise ValueError("optimizer_state=kept: what lora adds is new and has no state; give fresh, or leave it out")
     schedule(settings.schedule, settings.max_steps)  # their lengths must fit together
     return settings
 

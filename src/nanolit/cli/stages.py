@@ -2,6 +2,7 @@
 write down. Text and conversations are prepared shards.
 """
 
+import copy
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import torch
 
-from nanolit.cli.network import Weights
-from nanolit.cli.open_model import locate
+from nanolit.cli.network import Weights, saver
+from nanolit.cli.open_model import is_foreign, locate
 from nanolit.cli.run_folder import RunFolder
 from nanolit.cli.settings import Settings, Stage
 from nanolit.data.preparation.prepare import prepare
@@ -22,6 +23,7 @@ from nanolit.datamodules.preferences import PreferenceData
 from nanolit.datamodules.pretrain import PretrainData
 from nanolit.datamodules.prompts import PromptData
 from nanolit.models.directory import load_model
+from nanolit.models.lora import merged
 from nanolit.models.network import Network
 from nanolit.runtime import dist
 from nanolit.runtime.files import atomic_folder
@@ -99,7 +101,7 @@ class Questions:
     """Tasks whose questions the policy answers: stage rl. Nothing is prepared."""
 
     def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder, weights: Weights | None) -> None:
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.weights = settings, folder, weights
         if settings.data.kind != "tasks" or settings.data.tasks is None:
             raise ValueError(
                 f"data.kind: got {settings.data.kind}, stage=rl asks questions of tasks; give data=village_rl"
@@ -140,7 +142,7 @@ class Questions:
         longest = self.settings.run.batch_size * rl.max_new_tokens
         shared |= {"tokens_per_step": longest, "flops_per_token": 0.0}
         micro = shared.pop("micro_batch_size")
-        reference = kept_reference(self.folder, network, shared["save"]) if rl.kl else None
+        reference = kept_reference(self.folder, network, self.weights) if rl.kl else None
         return Policy(network, rl=rl, tokenizer=self.tokenizer, micro_batch_size=micro, reference=reference, **shared)
 
     def size_note(self, data: PromptData) -> str:
@@ -151,7 +153,7 @@ class Pairs:
     """A better and a worse answer to each question: stage dpo. They are held in memory."""
 
     def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder, weights: Weights | None) -> None:
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.weights = settings, folder, weights
         if settings.data.kind != "preferences":
             raise ValueError(f"data.kind: got {settings.data.kind}, stage=dpo compares answers; give data=preferences")
         self.tokenizer = own_tokenizer(folder, weights)
@@ -169,7 +171,7 @@ class Pairs:
     def module(self, network: Network, **shared: Any) -> Preference:
         assert self.settings.dpo is not None
         shared.pop("micro_batch_size")
-        reference = None if self.settings.lora else kept_reference(self.folder, network, shared["save"])
+        reference = None if self.settings.lora else kept_reference(self.folder, network, self.weights)
         shared |= {"tokens_per_step": 2 * shared["tokens_per_step"], "flops_per_token": 0.0}
         return Preference(network, dpo=self.settings.dpo, reference=reference, **shared)
 
@@ -177,22 +179,37 @@ class Pairs:
         return f"{len(data.rows['train']):,} pairs"
 
 
-def kept_reference(folder: RunFolder, network: Network, save: Any) -> Any:
-    """The parent as it was, kept in the run: when that goes on, the parent need not be there any more."""
+def kept_reference(folder: RunFolder, network: Network, weights: Weights | None) -> Any:
+    """The parent as it was, kept in the run: when that goes on (there are no `weights` then), the parent need not be
+    there any more.
+    """
     path = folder.path / "reference"
-    if not path.exists() and dist.is_main():
-        with atomic_folder(path) as temporary:
-            save(temporary, network, {})
-    return load_model(path, dtype=torch.float32)
+    if weights is not None:  # `network` is the parent
+        plain = merged(network)
+        if dist.is_main():
+            with atomic_folder(path) as temporary:
+                saver(network)(temporary, plain, {})
+        return copy.deepcopy(plain)
+    if not path.exists():
+        raise ValueError(f"{path}: is gone, the run is measured from it; restore it, or begin again in another run_dir")
+    if is_foreign(path):
+        from nanolit.interop.causal_lm import CausalLM
+
+        return CausalLM.load(path, torch.float32)
+    reference = load_model(path, dtype=torch.float32)
+    return copy.deepcopy(reference)  # out of the file's memory, where products sum in another order (cli/network.py)
 
 
 def own_tokenizer(folder: RunFolder, weights: Weights | None) -> Tokenizer:
     """The parent's, of which the run keeps a copy."""
     path = folder.path / "tokenizer"
-    if weights is not None and not path.exists() and dist.is_main():
+    if weights is None:
+        return load_tokenizer(path)
+    tokenizer = load_tokenizer(weights.folder)
+    if dist.is_main():
         with atomic_folder(path) as temporary:
-            load_tokenizer(weights.folder).save(temporary)
-    return load_tokenizer(path)
+            tokenizer.save(temporary)
+    return tokenizer
 
 
 STAGES: dict[Stage, type[Text] | type[Questions] | type[Pairs]] = {

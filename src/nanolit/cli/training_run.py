@@ -181,11 +181,10 @@ class TrainingRun:
     ) -> LanguageModel:
         settings, model = self.settings, network.config
         check_optimizer(network, settings.optimizer)
-        if settings.lora is not None:
-            n = add_lora(network, settings.lora)
-            self.notes.append(f"lora: {n} matrices of rank {settings.lora.rank}; all else is frozen")
         device = trainer.strategy.root_device
         self.notes = describe(network, device, compute_dtype(trainer), settings.loader.mask_documents)
+        if settings.lora is not None:
+            self.notes.append(add_lora(network, settings.lora))
         self.maybe_compile(network, device)
         state = optimizer_state(str(settings.run.init_from)) if keeps_state else None
         peak_dtype = torch.float32 if compute_dtype(trainer) == torch.float32 else torch.bfloat16
@@ -197,9 +196,10 @@ class TrainingRun:
             tokens_per_step=settings.run.batch_size * model.block_size,
             seed=settings.run.seed,
             uses_dropout=is_random(network) or (settings.lora is not None and settings.lora.dropout > 0),
-            flops_per_token=flops_per_token(model, model.block_size),
+            # With LoRA unknown: no gradient of a frozen weight is computed.
+            flops_per_token=0.0 if settings.lora else flops_per_token(model, model.block_size),
             peak_flops=trainer.world_size * devices.peak_flops(device, peak_dtype),
-            save=saver(network, settings.lora),
+            save=saver(network, settings.lora, settings.run.init_from),
             micro_batch_size=micro_batch_size,
         )
 

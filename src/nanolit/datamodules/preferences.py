@@ -40,10 +40,15 @@ class PreferenceData(pl.LightningDataModule):
         self.rows = {split: self._rendered(found, block_size) for split, found in pairs.items()}
         self.n_left_out = sum(map(len, pairs.values())) - sum(map(len, self.rows.values()))
         for split, rows in self.rows.items():
+            if not pairs[split]:
+                raise ValueError(
+                    f"data.source: of {sum(map(len, pairs.values()))} pairs none is in the split {split}, which a hash "
+                    "of each decides; give more pairs, or another data.val_fraction"
+                )
             if not rows:
                 raise ValueError(
-                    f"data.source: no pair of the split {split} fits into model.block_size={block_size}; give more "
-                    "pairs, shorter ones, or another data.val_fraction"
+                    f"data.source: none of the {len(pairs[split])} pairs of the split {split} fits into "
+                    f"model.block_size={block_size}; give shorter ones, or a model that reads more"
                 )
 
     def _rendered(self, pairs: Sequence[Pair], block_size: int) -> list[tuple[Row, Row]]:
@@ -58,7 +63,7 @@ class PreferenceData(pl.LightningDataModule):
         return rendered.ids, is_answer
 
     def notes(self) -> list[str]:
-        left = f"; {self.n_left_out} longer than the model reads are left out" if self.n_left_out else ""
+        left = f"; {self.n_left_out:,} are longer than model.block_size and left out" if self.n_left_out else ""
         return [f"pairs: {len(self.rows['train']):,} to learn from, {len(self.rows['val']):,} for validation{left}"]
 
     def train_dataloader(self) -> DataLoader:

@@ -1,6 +1,6 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): beside each chosen matrix a product of two thin ones learns, and all else
-is frozen. It begins as nothing, can be switched off, and can be added to the matrix; how it is trained is not its
-business.
+is frozen. It begins as nothing, can be switched off, and can be added to the matrix. Of our own networks only; how it
+is trained is not its business, nor how it is kept (adapter.py).
 
 R rank   I inputs   O outputs
 """
@@ -9,14 +9,13 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanolit.runtime.files import write_json
+from nanolit.models.gpt import GPT
 
 ALL = ("qkv", "out", "up", "down", "gate")  # a block's matrices, by the last part of their names
 
@@ -67,8 +66,13 @@ class LoRALinear(nn.Linear):
         return linear
 
 
-def add_lora(network: Any, config: LoRAConfig) -> int:
-    """In place; the number of matrices. Only what was added can be trained from then on."""
+def add_lora(network: Any, config: LoRAConfig) -> str:
+    """In place; what was done, in words. Only what was added can be trained from then on."""
+    if not isinstance(network, GPT):
+        raise ValueError(
+            f"lora: got a network that nanolit does not compute itself ({type(network).__name__}), allowed: those of "
+            "the families gpt2, llama and nanochat, and our own; leave lora out"
+        )
     chosen = [
         (module, name)
         for module in network.modules()
@@ -76,13 +80,13 @@ def add_lora(network: Any, config: LoRAConfig) -> int:
         if name in config.targets and type(child) is nn.Linear
     ]
     if not chosen:
-        raise ValueError(
-            "lora: this network has no matrices called " + ", ".join(config.targets) + "; LoRA is for our own networks"
-        )
+        has = sorted({name for module in network.modules() for name, _ in module.named_children() if name in ALL})
+        raise ValueError(f"lora.targets: got {', '.join(config.targets)}, this network has {', '.join(has)}; take these")
     network.requires_grad_(False)
     for module, name in chosen:
         setattr(module, name, LoRALinear(getattr(module, name), config))
-    return len(chosen)
+    n, trained = (sum(p.numel() for p in network.parameters() if p.requires_grad >= only) for only in (False, True))
+    return f"lora: {len(chosen)} matrices of rank {config.rank}, {trained:,} of {n:,} parameters; all others are frozen"
 
 
 def lora_layers(network: Any) -> dict[str, LoRALinear]:
@@ -103,23 +107,14 @@ def without_lora(network: Any) -> Iterator[None]:
 
 
 def merged(network: Any) -> Any:
-    """A network without LoRA that computes the same; the given one stays as it is."""
+    """A network without LoRA that computes the same, to be saved: what LoRA leaves alone is shared with the given one,
+    which stays as it is.
+    """
     if not lora_layers(network):
         return network
-    plain = copy.deepcopy(network)
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    plain = copy.deepcopy(network, shared)
     for name, layer in lora_layers(plain).items():
         parent, _, child = name.rpartition(".")
         setattr(plain.get_submodule(parent), child, layer.merged())
-    return plain.requires_grad_(True)
-
-
-def save_adapter(network: Any, config: LoRAConfig, folder: Path) -> None:
-    """What was added, alone: a few megabytes beside the merged model."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    for name, layer in lora_layers(network).items():
-        tensors |= {f"{name}.lora_a": layer.lora_a.detach().cpu(), f"{name}.lora_b": layer.lora_b.detach().cpu()}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "adapter.safetensors")
-    write_json(folder / "adapter.json", asdict(config))
+    return plain

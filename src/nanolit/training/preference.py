@@ -5,7 +5,6 @@ A batch has the better answers in its even rows and the worse ones in its odd ro
 "step_pairs": pairs of the whole optimizer step}. The parent is a frozen copy, or with LoRA the network itself without.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,38 +53,52 @@ class Preference(LanguageModel):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         if self.uses_dropout:
             torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
-        gains = self._gains(batch)
+        found = self._logprobs(batch)
+        gains = found[0] - found[1]  # (2, B)
         margins = gains[0] - gains[1]  # (B,)
         trainer = self.trainer
         scale = trainer.accumulate_grad_batches * trainer.world_size / batch["step_pairs"]
         loss = dpo_losses(margins, self.dpo).sum() * scale  # the Trainer divides by the first two again
-        told = {"margin": margins, "accuracy": (margins > 0).float(), "chosen": gains[0], "rejected": gains[1]}
+        told = {"margin": margins, "accuracy": (margins > 0).float()}
+        told |= {"chosen_gain": gains[0], "rejected_gain": gains[1]}
+        told |= {"chosen_logprob": found[0, 0], "rejected_logprob": found[0, 1]}
         self.more_metrics.append({f"dpo/{key}": value.detach().mean() for key, value in told.items()})
         self._micro_losses.append(loss.detach())
         return loss
 
-    def _gains(self, batch: dict[str, Any]) -> Tensor:
-        """(2,B): how much likelier than for the parent the better and the worse answer are, in nats."""
+    def _logprobs(self, batch: dict[str, Any]) -> Tensor:
+        """(2,2,B): by the network and by its parent, of the better and of the worse answers, in nats."""
         now = -self.network(batch["inputs"], batch["targets"]).sum(dim=1)  # (2B,)
-        reference = self._reference[0]
-        with torch.no_grad(), without_lora(self.network) if reference is None else nullcontext():
-            before = -(reference or self.network)(batch["inputs"], batch["targets"]).sum(dim=1)
-        return (now - before).view(-1, 2).T
+        with torch.no_grad():
+            before = -self._parents_nll(batch).sum(dim=1)
+        return torch.stack((now, before)).view(2, -1, 2).transpose(1, 2)
+
+    def _parents_nll(self, batch: dict[str, Any]) -> Tensor:
+        """Without dropout: what the parent thought does not change from step to step."""
+        reference, is_training = self._reference[0], self.network.training
+        if reference is not None:
+            return reference(batch["inputs"], batch["targets"])  # (2B, T)
+        self.network.eval()
+        with without_lora(self.network):
+            nll = self.network(batch["inputs"], batch["targets"])
+        self.network.train(is_training)
+        return nll
 
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        self._sums = [torch.zeros(4, dtype=torch.float64, device=self.device)]
+        self._sums = [torch.zeros(6, dtype=torch.float64, device=self.device)]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        gains = self._gains(batch)
-        margins, counts = gains[0] - gains[1], batch["counts"]  # (B,): 0 for pairs that only fill up
-        losses = dpo_losses(margins, self.dpo)
-        sums = ((losses * counts).sum(), ((margins > 0) * counts).sum(), (margins * counts).sum(), counts.sum())
-        self._sums[0] += torch.stack([value.double() for value in sums])
+        now, before = self._logprobs(batch).double()  # (2, B)
+        counts = batch["counts"].double()  # (B,): 0 for pairs that only fill up
+        margins = (now - before)[0] - (now - before)[1]
+        told = dpo_losses(margins, self.dpo), (margins > 0).double(), margins, now[0], now[1], torch.ones_like(margins)
+        self._sums[0] += torch.stack(told) @ counts
 
     def on_validation_epoch_end(self) -> None:
-        loss, right, margin, n = self.trainer.strategy.reduce(self._sums[0], reduce_op="sum").tolist()
+        *sums, n = self.trainer.strategy.reduce(self._sums[0], reduce_op="sum").tolist()
         if n:
-            self.evaluation = {"val/loss": loss / n, "val/accuracy": right / n, "val/margin": margin / n}
+            names = ("loss", "accuracy", "margin", "chosen_logprob", "rejected_logprob")
+            self.evaluation = {f"val/{name}": total / n for name, total in zip(names, sums, strict=True)}
             self.log_dict(self.evaluation, logger=False)

@@ -71,10 +71,12 @@ def _answer(value: Any, key: str) -> list[Any]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    yield f"{path}:{number}", json.loads(line)
+                    yield f"{path}:{number}", json.loads(line.decode())
                 except json.JSONDecodeError as error:
                     raise ValueError(f"{path}:{number}: is no JSON ({error.msg}); mend or remove the line") from error
+                except UnicodeDecodeError as error:
+                    raise ValueError(f"{path}:{number}: is no UTF-8 ({error.reason}); store the file as UTF-8") from error
