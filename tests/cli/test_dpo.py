@@ -68,7 +68,7 @@ def test_what_is_preferred_becomes_likelier(root, tmp_path, capsys, lora):
     assert "the better answer ahead in" in capsys.readouterr().out
     model, _ = load(tmp_path / "dpo" / "model")  # a plain one, LoRA or not
     assert sum("lora" in name for name, _ in model.named_parameters()) == 0
-    assert (tmp_path / "dpo" / "model" / "adapter" / "adapter.safetensors").exists() == lora
+    assert (tmp_path / "dpo" / "model" / "adapter" / "adapter_model.safetensors").exists() == lora
     assert (tmp_path / "dpo" / "reference").exists() != lora, "with LoRA the parent is the network itself without"
 
 

@@ -1,13 +1,13 @@
-"""LoRA: nothing at the start, thin matrices afterwards, and the same numbers once it is merged."""
+"""LoRA: nothing at the start, thin matrices afterwards, the same numbers once it is merged. Its files: test_adapter."""
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from nanolit.models.config import GPTConfig
 from nanolit.models.gpt import GPT
-from nanolit.models.lora import LoRAConfig, add_lora, lora_layers, merged, save_adapter, without_lora
+from nanolit.models.lora import LoRAConfig, LoRALinear, add_lora, lora_layers, merged, without_lora
+from nanolit.optim.build import AdamWConfig, build_optimizer
 
 
 @pytest.fixture(
@@ -39,11 +39,15 @@ def learn(model: GPT, n: int = 3) -> None:
 
 def test_it_begins_as_nothing_and_only_it_learns(model):
     before, plain = model(IDS), {name: p.detach().clone() for name, p in model.named_parameters()}
-    n = add_lora(model, LoRAConfig(rank=3))
-    assert n == 2 * (5 if model.config.mlp == "swiglu" else 4)
+    n_before = sum(p.numel() for p in model.parameters())
+    told = add_lora(model, LoRAConfig(rank=3))
+    n, n_now = (5 if model.config.mlp == "swiglu" else 4), sum(p.numel() for p in model.parameters())
+    assert told.startswith(f"lora: {2 * n} matrices of rank 3, {n_now - n_before:,} of {n_now:,} parameters")
     assert torch.equal(model(IDS), before)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trained and all(name.endswith(("lora_a", "lora_b")) for name in trained)
+    assert len(trained) == 4 * n and all(name.endswith(("lora_a", "lora_b")) for name in trained)
+    groups = build_optimizer(model.named_parameters(), AdamWConfig()).param_groups
+    assert sum(p.numel() for group in groups for p in group["params"]) == n_now - n_before
     learn(model.double())
     for name, parameter in model.named_parameters():
         if name in plain:
@@ -56,13 +60,16 @@ def test_it_begins_as_nothing_and_only_it_learns(model):
 def test_merged_it_computes_the_same(model):
     add_lora(model, LoRAConfig(rank=3, alpha=6.0))
     learn(model.double())
+    kept = {name: p.detach().clone() for name, p in model.named_parameters()}
     plain = merged(model)
-    assert not lora_layers(plain) and all(type(m) is not type(lora_layers(model)) for m in plain.modules())
+    assert not any(isinstance(module, LoRALinear) for module in plain.modules())
     assert torch.allclose(plain(IDS), model(IDS), atol=1e-12)
     assert {name for name, _ in plain.named_parameters()} == {
         name for name, _ in model.named_parameters() if "lora" not in name
     }
-    assert (plain.head is None) == (model.head is None) and all(p.requires_grad for p in plain.parameters())
+    assert (plain.head is None) == (model.head is None)
+    assert plain.token_embedding.weight is model.token_embedding.weight, "what LoRA leaves alone takes no memory twice"
+    assert all(torch.equal(p, kept[name]) for name, p in model.named_parameters()), "it goes on learning as it was"
 
 
 def test_the_product_is_the_papers(model):
@@ -76,18 +83,15 @@ def test_the_product_is_the_papers(model):
     assert len(lora_layers(model)) == 2
 
 
-def test_what_was_added_is_kept_alone(model, tmp_path):
-    add_lora(model, LoRAConfig(rank=3))
-    learn(model.double())
-    save_adapter(model, LoRAConfig(rank=3), tmp_path / "adapter")
-    kept = load_file(tmp_path / "adapter" / "adapter.safetensors")
-    assert set(kept) == {name for name, p in model.named_parameters() if p.requires_grad}
-    assert all(torch.equal(kept[name], dict(model.named_parameters())[name]) for name in kept)
-
-
 @pytest.mark.parametrize("values", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}, {"targets": ("head",)}])
 def test_what_makes_no_sense_is_refused(values):
     with pytest.raises(ValueError, match=r"^lora\."):
         LoRAConfig(**values)
-    with pytest.raises(ValueError, match=r"^lora: this network has no matrices called qkv"):
+
+
+def test_networks_without_such_matrices_are_refused(model):
+    if model.config.mlp != "swiglu":
+        with pytest.raises(ValueError, match=r"^lora\.targets: got gate, this network has down, out, qkv, up; "):
+            add_lora(model, LoRAConfig(targets=("gate",)))
+    with pytest.raises(ValueError, match=r"^lora: got a network that nanolit does not compute itself \(Sequential\)"):
         add_lora(nn.Sequential(nn.Linear(2, 2)), LoRAConfig())

@@ -189,15 +189,18 @@ def kept_reference(folder: RunFolder, network: Network, weights: Weights | None)
         if dist.is_main():
             with atomic_folder(path) as temporary:
                 saver(network)(temporary, plain, {})
-        return copy.deepcopy(plain)
+        return copy.deepcopy(plain).eval()
     if not path.exists():
         raise ValueError(f"{path}: is gone, the run is measured from it; restore it, or begin again in another run_dir")
     if is_foreign(path):
         from nanolit.interop.causal_lm import CausalLM
 
-        return CausalLM.load(path, torch.float32)
-    reference = load_model(path, dtype=torch.float32)
-    return copy.deepcopy(reference)  # out of the file's memory, where products sum in another order (cli/network.py)
+        reference: Any = CausalLM.load(path, torch.float32)
+    else:
+        reference = load_model(path, dtype=torch.float32)
+    return copy.deepcopy(
+        reference
+    ).eval()  # out of the file's memory, where products sum in another order (cli/network.py)
 
 
 def own_tokenizer(folder: RunFolder, weights: Weights | None) -> Tokenizer:

@@ -163,7 +163,9 @@ class TrainingRun:
         allowed = [size for size in range(1, share + 1) if share % size == 0]
         if run.micro_batch_size == "auto":
             before = self.folder.stored_config().get("micro_batch_size")
-            fits = memory_budget_bytes(trainer, model) // activation_bytes(model, batch=1, context=model.block_size)
+            n_rows = 2 if run.stage == "dpo" else 1  # of an item of the batch
+            one = activation_bytes(model, batch=n_rows, context=model.block_size)
+            fits = memory_budget_bytes(trainer, model) // one
             micro = before if before in allowed else max(size for size in allowed if size <= max(fits, 1))
         else:
             micro = run.micro_batch_size
@@ -208,6 +210,8 @@ class TrainingRun:
         wanted = self.settings.run.compile
         if wanted == "auto":
             reason = why_not_compile(device, self.settings.max_steps)
+            if self.settings.run.stage in ("dpo", "rl"):
+                reason = "answers are of many lengths, and each would be compiled anew"
             if reason:
                 log.info("compile=auto: off; %s", reason)
             wanted = reason is None

@@ -81,7 +81,9 @@ def add_lora(network: Any, config: LoRAConfig) -> str:
     ]
     if not chosen:
         has = sorted({name for module in network.modules() for name, _ in module.named_children() if name in ALL})
-        raise ValueError(f"lora.targets: got {', '.join(config.targets)}, this network has {', '.join(has)}; take these")
+        raise ValueError(
+            f"lora.targets: got {', '.join(config.targets)}, this network has {', '.join(has)}; take these"
+        )
     network.requires_grad_(False)
     for module, name in chosen:
         setattr(module, name, LoRALinear(getattr(module, name), config))

@@ -79,4 +79,6 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
                 except json.JSONDecodeError as error:
                     raise ValueError(f"{path}:{number}: is no JSON ({error.msg}); mend or remove the line") from error
                 except UnicodeDecodeError as error:
-                    raise ValueError(f"{path}:{number}: is no UTF-8 ({error.reason}); store the file as UTF-8") from error
+                    raise ValueError(
+                        f"{path}:{number}: is no UTF-8 ({error.reason}); store the file as UTF-8"
+                    ) from error
