@@ -1,5 +1,6 @@
 """Programs that try to get out: each is stopped, leaves nothing behind, and none passes for one that ran to its end."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,13 +33,13 @@ ESCAPES = {
     "read through a hard link": "import os; os.link('/etc/passwd', 'p'); open('p').read()",
     "write elsewhere": "open('/tmp/nanolit_escape', 'w').write('x')",
     "write to shared memory": "open('/dev/shm/nanolit_escape', 'w').write('x')",
-    "delete elsewhere": "import os; os.unlink('/tmp/nanolit_target')",
-    "cut short elsewhere": "import os; os.truncate('/tmp/nanolit_target', 0)",
-    "rename elsewhere": "import os; os.rename('/tmp/nanolit_target', 'mine')",
-    "change modes": "import os; os.chmod('/tmp/nanolit_target', 0o777)",
-    "change times": "import os; os.utime('/tmp/nanolit_target', (0, 0))",
-    "change owners": "import os; os.chown('/tmp/nanolit_target', 1, 1)",
-    "set attributes": "import os; os.setxattr('/tmp/nanolit_target', 'user.a', b'x')",
+    "delete elsewhere": "import os; os.unlink('/tmp/nanolit_target_PID')",
+    "cut short elsewhere": "import os; os.truncate('/tmp/nanolit_target_PID', 0)",
+    "rename elsewhere": "import os; os.rename('/tmp/nanolit_target_PID', 'mine')",
+    "change modes": "import os; os.chmod('/tmp/nanolit_target_PID', 0o777)",
+    "change times": "import os; os.utime('/tmp/nanolit_target_PID', (0, 0))",
+    "change owners": "import os; os.chown('/tmp/nanolit_target_PID', 1, 1)",
+    "set attributes": "import os; os.setxattr('/tmp/nanolit_target_PID', 'user.a', b'x')",
     "make a device": "import os; os.mknod('disk', 0o60600, os.makedev(8, 0))",
     "its environment": "assert 'NANOLIT_SECRET' in __import__('os').environ",
     "another's environment": "open('/proc/1/environ').read()",
@@ -91,13 +92,14 @@ LEAVING = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_behind(monkeypatch):
+def nothing_stays_behind(monkeypatch, tmp_path):
     monkeypatch.setenv("NANOLIT_SECRET", "x")
-    target = Path("/tmp/nanolit_target")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # so that other processes of the tests do not interfere
+    target = Path(f"/tmp/nanolit_target_{os.getpid()}")
     target.write_text("whole")
-    before, children = set(Path(tempfile.gettempdir()).glob("nanolit_sandbox_*")), _children()
+    children = _children()
     yield
-    assert set(Path(tempfile.gettempdir()).glob("nanolit_sandbox_*")) <= before
+    assert not list(tmp_path.glob("nanolit_sandbox_*"))
     assert _children() <= children
     assert target.read_text() == "whole" and target.stat().st_mode & 0o777 != 0o777
     assert not Path("/tmp/nanolit_escape").exists() and not Path("/dev/shm/nanolit_escape").exists()
@@ -105,8 +107,9 @@ def nothing_stays_behind(monkeypatch):
 
 
 def _children() -> set[str]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True).stdout.splitlines()
-    return {line for line in listed if "confine.py" in line}
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True).stdout.splitlines()
+    ours = (str(os.getpid()), "1")  # a daemon would be the first process's
+    return {line for line in listed if "confine.py" in line and line.split()[0] in ours}
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -118,7 +121,7 @@ def test_an_honest_program_runs_to_its_end(name):
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_who_tries_to_get_out_is_stopped(name):
-    outcome = run(ESCAPES[name], timeout_s=20)
+    outcome = run(ESCAPES[name].replace("PID", str(os.getpid())), timeout_s=20)
     assert not outcome.ok and outcome.fault in ("error", "killed"), outcome
 
 
