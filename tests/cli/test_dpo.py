@@ -178,8 +178,11 @@ def test_only_the_answer_is_compared():
         ({"prompt": "a", "chosen": "b"}, "give its rejected"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "are the same answer"),
         ({"prompt": "a", "chosen": 3, "rejected": "b"}, "chosen: got a number"),
-        ({"chosen": "b", "rejected": "c"}, "message 1: role is 'assistant', expected user"),
-        ({"prompt": "", "chosen": "b", "rejected": "c"}, "prompt: is empty"),
+        (
+            {"chosen": "b", "rejected": "c"},
+            "prompt: not given, and chosen is a text; give the question that it answers",
+        ),
+        ({"prompt": "", "chosen": "b", "rejected": "c"}, "message 1: content: is empty"),
         ({"prompt": "a", "chosen": [{"role": "user", "content": "b"}], "rejected": "c"}, "message 2"),
         ([1], "got an array"),
         (

@@ -50,6 +50,8 @@ def _pair(row: Any) -> Pair:
         raise ValueError(f"got {named(row)}, allowed: an object with chosen and rejected; mend the row")
     found = fields(row, "the row", ("chosen", "rejected"), ("id", "source", "score"), optional=("prompt",))
     prompt = found.get("prompt")
+    if texts := [key for key in ("chosen", "rejected") if prompt is None and isinstance(found[key], str)]:
+        raise ValueError(f"prompt: not given, and {texts[0]} is a text; give the question that it answers")
     before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt or []
     chosen, rejected = (tuple(check([*before, *_answer(found[key], key)])) for key in ("chosen", "rejected"))
     for key, messages in (("chosen", chosen), ("rejected", rejected)):
