@@ -100,7 +100,14 @@ def test_micro_batches_change_nothing_but_rounding(root, tmp_path):
 def test_what_lora_learnt_opens_elsewhere_and_is_a_parent(root, tmp_path, capsys):
     """Merged in transformers and GGUF; alone in PEFT, beside the parent; and a further stage goes on from it."""
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    shape = ["model=gpt2", "model.n_layer=1", "model.n_head=2", "model.n_embd=32", "model.block_size=64"]
+    shape = [
+        "model=gpt2",
+        "model.vocab_size=320",
+        "model.n_layer=1",
+        "model.n_head=2",
+        "model.n_embd=32",
+        "model.block_size=64",
+    ]
     base = ["tokenizer=folder", f"tokenizer.path={root / 'sft' / 'model'}", "trainer=cpu", "logger=none"]
     data = ["data=conversations", f"data.source={root}/[tv]*.jsonl", f"paths.data_root={root}/data"]
     few = ["callbacks.samples.n_samples=0", "batch_size=8", "trainer.max_steps=4", "callbacks.evaluate.every_steps=4"]

@@ -108,8 +108,9 @@ def test_the_policy_learns_what_is_rewarded(parent, tmp_path, capsys):
         ("rl=grpo", "rl.updates_per_rollout=2"),
         ("rl=dr_grpo",),
         ("rl=dapo",),
+        ("rl=grpo", "lora.rank=4", "lora.dropout=0.1"),
     ],
-    ids=lambda more: more[0],
+    ids=lambda more: "-".join(more[:2]),
 )
 def test_it_goes_on_bit_for_bit(parent, tmp_path, more):
     """Stopped at step 3: with two updates of each rollout that is in the middle of one."""
@@ -129,6 +130,18 @@ def test_micro_batches_change_nothing_but_rounding(parent, tmp_path, name):
     one, many = records(tmp_path / "one")[0], records(tmp_path / "many")[0]
     assert one["optim/grad_norm"] == pytest.approx(many["optim/grad_norm"], rel=1e-5)
     assert one["rl/reward"] == many["rl/reward"]
+
+
+def test_lora_draws_with_what_it_has_learnt(parent, tmp_path):
+    """The engine has the thin matrices too: else it would stay at the parent, and the two would part. (Of rewards
+    nothing is asked: through the head of this parent, which stays, no hidden state makes a "b" likelier than 0.58.)
+    """
+    assert rl(parent, tmp_path / "rl", "rl=grpo", "lora.rank=4", steps=20) == 0
+    told = records(tmp_path / "rl")
+    assert told[-1]["rl/kl"] > 0.01, "it is not the parent any more"
+    assert max(line["rl/logprob_gap_max"] for line in told) < 1e-3
+    assert (tmp_path / "rl" / "model" / "adapter" / "adapter_config.json").exists()
+    assert not (tmp_path / "rl" / "reference" / "adapter").exists(), "the reference is the parent, whole"
 
 
 def test_the_first_step_changes_nothing_of_the_ratio(parent, tmp_path):
