@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from nanolit.runtime.typed import build, refuse_unread
+from nanolit.runtime.typed import build, build_arguments, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,29 @@ def test_a_value_that_the_kind_does_not_read_is_refused_unless_it_is_the_default
         "pet.n_legs=3: pet.kind=fish does not read it, only dog, bird; leave it out, or choose another pet=, as pet=dog"
     )
     assert str(caught.value) == told
+
+
+class Plain:
+    def __init__(self, word: str, n: int = 1, rate: float = 1.0, more: Mapping[str, int] | None = None) -> None:
+        pass
+
+
+class Puzzling:
+    def __init__(self, thing: "OnlyForTypeCheckers" = None) -> None:  # type: ignore[name-defined]  # noqa: F821
+        pass
+
+
+def test_the_arguments_of_any_class() -> None:
+    given = {"word": "a", "n": 2, "rate": 3, "more": {"x": "not looked at"}}
+    assert build_arguments(Plain, given, "task.x") == given | {"rate": 3.0}
+    assert build_arguments(Puzzling, {"thing": 1}, "task.x") == {"thing": 1}
+    assert build_arguments(Mapping, {}, "task.x") == {}
+    for values, told in (
+        ({"word": "a", "nn": 2}, r"^task\.x\.nn: no such setting; did you mean n\?$"),
+        ({"word": "a", "stop": 2}, r"^task\.x\.stop: no such setting; did you mean step\?$"),
+        ({}, r"^task\.x\.word: missing; give it a value \(str\)$"),
+        ({"word": None}, r"^task\.x\.word: got None \(NoneType\), expected str$"),
+        ({"word": "a", "n": True}, r"^task\.x\.n: got True \(bool\), expected int$"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            build_arguments(Plain, values, "task.x", also=("step",))

@@ -1,4 +1,4 @@
-"""A plain mapping becomes a dataclass, with every key and type checked; not a schema library.
+"""A plain mapping becomes a dataclass, or the arguments of a class, all keys and types checked; not a schema library.
 
 The configuration arrives as what YAML can say. Here unknown keys, wrong types and missing settings become one line that
 names the setting as the user writes it (`model.n_embd`). What a value may be beyond its type is decided by the
@@ -6,6 +6,7 @@ dataclass's own `__post_init__`, whose ValueError passes unchanged.
 """
 
 import dataclasses
+import inspect
 import types
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from nanolit.runtime.suggest import suggest
 
 T = TypeVar("T")
+ORIGINS = (None, Union, types.UnionType, Literal, tuple, list, dict)  # of what YAML can say
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -29,6 +31,25 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{_join(where, name)}: missing; give it a value ({_describe(hints[name])})")
     return cls(**{name: _checked(hints[name], value, _join(where, name)) for name, value in values.items()})
+
+
+def build_arguments(cls: type, values: Mapping[str, Any], where: str, also: Collection[str] = ()) -> dict[str, Any]:
+    """The arguments of any class; `also` names settings that are read elsewhere. What is annotated with more than YAML
+    can say is the class's own affair.
+    """
+    parameters = inspect.signature(cls).parameters
+    for key in values:
+        if key not in parameters:
+            raise ValueError(f"{_join(where, key)}: no such setting; {suggest(str(key), [*parameters, *also])}")
+    try:
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # a name that only type checkers import
+        hints = {}
+    for name, parameter in parameters.items():
+        is_needed = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if is_needed and name not in values and parameter.default is parameter.empty:
+            raise ValueError(f"{_join(where, name)}: missing; give it a value ({_describe(hints.get(name, Any))})")
+    return {name: _checked(hints.get(name, Any), value, _join(where, name)) for name, value in values.items()}
 
 
 def refuse_unread(config: Any, read_by: Mapping[str, Collection[str]], where: str) -> None:
@@ -49,7 +70,7 @@ def refuse_unread(config: Any, read_by: Mapping[str, Collection[str]], where: st
 def _checked(hint: Any, value: Any, where: str) -> Any:
     """`value` as the annotation wants it, or a ValueError that names the setting."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint is Any or origin not in ORIGINS or (origin is None and not isinstance(hint, type)):
         return value
     if origin in (Union, types.UnionType):
         return _checked_union(arguments, value, where)

@@ -19,5 +19,5 @@ class ARC(Choices):
 
     def read(self, row: dict[str, Any], where: str) -> tuple[str, Sequence[str], Sequence[str], str]:
         choices = field(row, "choices", where)
-        letters = [str(label) for label in field(choices, "label", where)]  # A to E, or 1 to 4
-        return str(field(row, "question", where)), field(choices, "text", where), letters, str(row.get("answerKey"))
+        texts, labels = (field(choices, key, where) for key in ("text", "label"))  # labels are A to E, or 1 to 4
+        return str(field(row, "question", where)), texts, labels, str(row.get("answerKey"))

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import signature
 from typing import Any
 
-from nanolit.runtime.suggest import suggest
-from nanolit.runtime.typed import build
+from nanolit.runtime.typed import build, build_arguments
 from nanolit.tasks.task import Task, TaskMixture, TaskSlice
 
 
@@ -20,23 +18,16 @@ class TaskConfig:
     step: int = 1
     times: int = 1  # how often it is learnt in a mixture
 
-    def __post_init__(self) -> None:
-        if self.times < 1:
-            raise ValueError(f"times: got {self.times}, must be at least 1; leave the task out instead")
-
 
 def make_task(name: str, section: Mapping[str, Any]) -> Task:
     """The task that `section`, known to the user as task.NAME, describes."""
     where = f"task.{name}"
     own = {key: value for key, value in section.items() if key not in TaskConfig.__dataclass_fields__}
     config = build(TaskConfig, {key: value for key, value in section.items() if key not in own}, where)
+    if config.times < 1:
+        raise ValueError(f"{where}.times: got {config.times}, must be at least 1; leave the task out instead")
     kind = _class(own.pop("_target_", None), where)
-    allowed = list(signature(kind).parameters)
-    for key in own:
-        if key not in allowed:
-            raise ValueError(
-                f"{where}.{key}: no such setting; {suggest(key, [*allowed, *TaskConfig.__dataclass_fields__])}"
-            )
+    own = build_arguments(kind, own, where, also=TaskConfig.__dataclass_fields__)
     try:
         task = kind(**own)
         is_whole = (config.start, config.stop, config.step) == (0, None, 1)

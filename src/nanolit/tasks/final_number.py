@@ -3,7 +3,7 @@
 import re
 
 MARKED = re.compile(r"#### (\-?[0-9\.\,]+)")
-ANY = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+ANY = re.compile(r"(?:(?<![\w.)])-)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")  # the minus of 9-4 is no sign
 
 
 def marked_number(text: str) -> str | None:

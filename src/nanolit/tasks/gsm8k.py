@@ -33,7 +33,7 @@ class GSM8K(Task):
         row, where = self._rows.row(index), self._rows.place(index)
         answer = str(field(row, "answer", where))
         reference = marked_number(answer)
-        if reference is None:
+        if reference is None or last_number(reference) is None:
             raise ValueError(f"{where}: its answer does not end in #### and a number; mend or remove the row")
         return Example(question_and_answer(str(field(row, "question", where)), parts(answer)), answer=reference)
 
@@ -41,7 +41,7 @@ class GSM8K(Task):
         return marked_number(said) == example.answer
 
     def scores(self, example: Example, said: str) -> dict[str, bool]:
-        return {"strict": self.evaluate(example, said), "lenient": last_number(said) == float(example.answer)}
+        return {"strict": self.evaluate(example, said), "lenient": last_number(said) == last_number(example.answer)}
 
 
 def parts(answer: str) -> list[Part]:

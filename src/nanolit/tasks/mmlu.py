@@ -24,7 +24,8 @@ class MMLU(Choices):
         super().__init__(read_rows(path, "cais/mmlu", subset, split, revision))
 
     def read(self, row: dict[str, Any], where: str) -> tuple[str, Sequence[str], Sequence[str], str]:
-        row = row["train"] if isinstance(row.get("train"), dict) else row  # so are the auxiliary ones wrapped
+        if isinstance(row, dict) and isinstance(row.get("train"), dict):
+            row = row["train"]  # so are the auxiliary ones wrapped
         choices, number = field(row, "choices", where), field(row, "answer", where)
         answer = LETTERS[number] if isinstance(number, int) and 0 <= number < len(LETTERS) else str(number)
         return str(field(row, "question", where)), choices, LETTERS, answer

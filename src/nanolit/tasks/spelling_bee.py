@@ -3,6 +3,7 @@ SimpleSpelling only spells. Of 370,000 words (dwyl/english-words, Unlicense); te
 where nanochat's test asked what its training had shown.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,9 @@ class _Words(Task):
     ) -> None:
         """`path`: a list of words, one in each line; None: downloaded once. `size` examples are drawn."""
         if size < 1:
-            raise ValueError(f"size: got {size}, must be at least 1")
+            raise ValueError(f"size: got {size}, must be at least 1; ask for more")
+        if words == "village" and path is not None:
+            raise ValueError(f"path: got {path}, which words=village does not read; leave one of them out")
         self.split, self.size = split, size
         self.files = () if words == "village" else (path or str(_downloaded()),)
         self._words = _list(self.files[0] if self.files else None, split == "test")
@@ -74,7 +77,7 @@ class SpellingBee(_Words):
             Part(type="text", text=_by_hand(word, letter)),
             Part(type="python", text=f"'{word}'.count('{letter}')"),
             Part(type="python_output", text=str(n)),
-            Part(type="text", text=f"\n\nPython gives {n}.\n\nMy final answer is:\n\n#### {n}"),
+            Part(type="text", text=f"\n\nPython counts {n}.\n\n#### {n}"),
         ]
         return Example(question_and_answer(asked, answer), answer=str(n))
 
@@ -101,22 +104,27 @@ def _quoted(draw: Draw, text: str) -> str:
 
 def _by_hand(word: str, letter: str) -> str:
     lines = [
-        f"We are asked for the number of '{letter}' in the word '{word}'. Let me count by hand first.",
+        f"How often is there a '{letter}' in the word '{word}'? I count by hand first.",
         "",
-        "The word spelt out:",
+        "The word, spelt:",
         f"{word}:{','.join(word)}",
         "",
-        f"Now I look for '{letter}':",
+        f"Which of these are '{letter}':",
     ]
     n = 0
     for number, char in enumerate(word, start=1):
         n += char == letter
-        lines.append(f"{number}:{char}" + (f" hit! count={n}" if char == letter else ""))
-    return "\n".join([*lines, "", f"That makes {n}.", "", "Let me check it with Python:", "", ""])
+        lines.append(f"{number}:{char}" + (f" yes, {n}" if char == letter else ""))
+    return "\n".join([*lines, "", f"That makes {n}.", "", "And by Python:", "", ""])
 
 
 def _downloaded() -> Path:
-    return download.fetch(URL, Path("data") / "words" / "words_alpha.txt")
+    """Beside prepared data, wherever DATA_ROOT puts it: a path in the settings would make them differ by machine."""
+    file = Path(os.environ.get("DATA_ROOT", "data")) / "words" / "words_alpha.txt"
+    try:
+        return download.fetch(URL, file)
+    except ValueError as error:
+        raise ValueError(f"path: not given, and {error}, or give path= a list of words, or words=village") from error
 
 
 @cache

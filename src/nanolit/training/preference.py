@@ -62,7 +62,9 @@ class Preference(LanguageModel):
         told = {"margin": margins, "accuracy": (margins > 0).float()}
         told |= {"chosen_gain": gains[0], "rejected_gain": gains[1]}
         told |= {"chosen_logprob": found[0, 0], "rejected_logprob": found[0, 1]}
-        self.more_metrics.append({f"dpo/{key}": value.detach().mean() for key, value in told.items()})
+        means = torch.stack([value.detach().mean() for value in told.values()])
+        means = trainer.strategy.reduce(means, reduce_op="mean")  # of all processes
+        self.more_metrics.append({f"dpo/{key}": mean for key, mean in zip(told, means, strict=True)})
         self._micro_losses.append(loss.detach())
         return loss
 
