@@ -104,7 +104,7 @@ def _quoted(draw: Draw, text: str) -> str:
 
 def _by_hand(word: str, letter: str) -> str:
     lines = [
-        f"How often is there a '{letter}' in the word '{word}'? I count by hand first.",
+        f"How often does '{letter}' stand in the word '{word}'? I count by hand first.",
         "",
         "The word, spelt:",
         f"{word}:{','.join(word)}",
