@@ -1,7 +1,8 @@
 """Everything that waits for a GPU, in one command: the tests that need one, speed, MFU and memory of models of 124M
 parameters and of the attention backends, and a run of each mixed precision, for the quick model and for all late
-features of nanochat, from the first step over evaluation, samples, checkpoint and resume to generated text; then how
-fast the engine writes, as it is, captured and compiled, and the server. Each is the real command in its own process.
+features of nanochat, from the first step over evaluation, samples, checkpoint and resume to generated text; of every
+stage from base model to assistant in each mixed precision; then how fast the engine writes, as it is, captured and
+compiled, and the server. Each is the real command in its own process.
 
     python benchmarks/gpu.py [steps=60] [batch_size=32] [micro_batch_size=auto]
 
@@ -10,6 +11,7 @@ kept, so that the network and its cost are those of GPT-2.
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -111,6 +113,38 @@ def smoke(folder: Path, precision: str, name: str, settings: tuple[str, ...]) ->
     return {"first loss": losses[0], "last loss": losses[-1], "validation loss": latest["val/loss"]}
 
 
+def stages(folder: Path, precision: str) -> dict[str, Any]:
+    """20 steps of every stage, each from the one before, and the scores between: the village's pipeline, and then DPO,
+    LoRA and bounded RL, which are not in it. What is learnt in 20 steps is not judged, but nothing may be NaN."""
+    pipeline, data_root = folder / f"pipeline_{precision}", f"paths.data_root={folder / 'data'}"
+    trainer = ["trainer=gpu", f"trainer.precision={precision}", "trainer.max_steps=20"]
+    run("-m", "nanolit", "pipeline", "experiment=village", f"run_dir={pipeline}", data_root,
+        f"pipeline.training=[{','.join(['logger=none', *trainer])}]")  # fmt: skip
+    pairs = [{"prompt": f"Say {n}.", "chosen": f"{n}.", "rejected": "No."} for n in range(200)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    preferences = ["experiment=dpo", "data=preferences", f"data.source={folder / 'pairs.jsonl'}"]
+    more = {
+        "dpo": preferences,
+        "dpo with lora": [*preferences, "lora.rank=8", "init_lr_frac=1"],
+        "sft with lora": ["experiment=village_sft", "optimizer=adamw", "lora.rank=8"],
+        "grpo": ["experiment=village_rl", "rl=grpo", "rl.n_samples=8", "rl.updates_per_rollout=2"],
+    }
+    runs = [pipeline / name for name in ("base", "mid", "choices", "sft", "rl")]
+    for name, settings in more.items():
+        runs.append(folder / f"{name} {precision}".replace(" ", "_"))
+        common = [f"parent={pipeline / 'sft'}", f"run_dir={runs[-1]}", "logger=none", data_root]
+        run("train.py", *settings, *trainer, *common)
+    told: dict[str, Any] = {}
+    for run_dir in runs:
+        losses = [record["train/loss"] for record in metrics(run_dir) if "train/loss" in record]
+        if not losses or not all(map(math.isfinite, losses)):
+            stop(f"{run_dir.name}, {precision}: losses {losses} ({run_dir / 'metrics.jsonl'})")
+        told[run_dir.name] = losses[-1]
+    if not (pipeline / "report.html").exists():
+        stop(f"{precision}: the pipeline wrote no report")
+    return told
+
+
 def main() -> None:
     arguments = read_arguments(Arguments, __doc__)
     if not torch.cuda.is_available():
@@ -121,6 +155,8 @@ def main() -> None:
         for name, settings in SMOKES:
             for precision in ("16-mixed", "bf16-mixed"):
                 facts[f"{name}, {precision}"] = smoke(folder, precision, name, settings)
+        for precision in ("16-mixed", "bf16-mixed"):
+            facts[f"stages, {precision}"] = stages(folder, precision)
         rows = [row for name, model, compiled in SPEEDS for row in speed(arguments, folder, name, model, compiled)]
     report("gpu", rows, facts)
     print(run("benchmarks/generation.py", "device=cuda", "parts=[gpt2]"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from nanolit.cli.arguments import list_settings, read_arguments, run_command
-from nanolit.cli.open_model import WriterConfig
+from nanolit.cli.open_model import MODEL_WANTED, WriterConfig
 from nanolit.inference.params import TEMPERATURE, EngineSettings, SamplingParams
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read(argv: list[str]) -> ChatConfig:
-    missing = {"model": "give a run folder, a model directory or a name on the hub, model=PATH"}
+    missing = {"model": MODEL_WANTED}
     return read_arguments(ChatConfig, argv, missing, lists=("stop",))
 
 

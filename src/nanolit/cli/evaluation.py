@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nanolit.cli.eval import EvalConfig, of_tasks
 from nanolit.cli.hydra_app import job_overrides
-from nanolit.cli.open_model import hashes, locate, open_model
+from nanolit.cli.open_model import MODEL_WANTED, hashes, locate, open_model
 from nanolit.cli.run_folder import installed_versions
 from nanolit.data.config import DataConfig
 from nanolit.data.preparation.prepare import prepare
@@ -126,7 +126,7 @@ def model_source(model: dict[str, Any]) -> str:
                 f"model.{key}: a saved model keeps its shape; leave it out (block_size= crops the context)"
             )
     if model["source"] is None:
-        raise ValueError("model: missing; give a run folder, a model directory or a name on the hub, model=gpt2")
+        raise ValueError(f"model: missing; {MODEL_WANTED}")
     return str(model["source"])
 
 

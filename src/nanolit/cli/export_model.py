@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nanolit.cli.arguments import list_settings, read_arguments, run_command
+from nanolit.cli.open_model import MODEL_WANTED
 from nanolit.cli.out_folder import Precision, check_out, check_shard_size, choose_dtype, refuse_overflow, report
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def read(argv: list[str]) -> ExportConfig:
     missing = {
-        "model": "give a run folder, a model directory or a name on the hub, model=PATH",
+        "model": MODEL_WANTED,
         "out": "give a folder for the files, out=exported/NAME",
     }
     return read_arguments(ExportConfig, argv, missing, lists=("to",))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanolit.cli.arguments import list_settings, read_arguments, run_command
-from nanolit.cli.open_model import WriterConfig
+from nanolit.cli.open_model import MODEL_WANTED, WriterConfig
 from nanolit.inference.params import TEMPERATURE, SamplingParams
 
 HELP = """usage: nanolit generate model=MODEL [prompt=TEXT | prompt_file=FILE] [key=value …]
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read(argv: list[str]) -> GenerateConfig:
-    missing = {"model": "give a run folder, a model directory or a name on the hub, model=PATH"}
+    missing = {"model": MODEL_WANTED}
     return read_arguments(GenerateConfig, argv, missing, lists=("stop",))
 
 

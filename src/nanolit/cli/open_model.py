@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nanolit.models.network import Network
     from nanolit.tokenizers.protocol import Tokenizer
 
+MODEL_WANTED = "give a run folder, a model directory or a name on the hub, model=gpt2"
+
 
 def locate(source: Path | str, setting: str = "model") -> Path:
     """The folder with the model's config.json that `source` means; a name on the hub is downloaded."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nanolit.cli.arguments import list_settings, read_arguments, run_command
-from nanolit.cli.open_model import WriterConfig, locate
+from nanolit.cli.open_model import MODEL_WANTED, WriterConfig, locate
 from nanolit.inference.params import EngineSettings, Weights
 from nanolit.serve.settings import ServerSettings
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read(argv: list[str]) -> ServeConfig:
-    missing = {"model": "give a run folder, a model directory or a name on the hub, model=PATH"}
+    missing = {"model": MODEL_WANTED}
     if key := os.environ.get(API_KEY):
         argv = [f"api_key={key}", *argv]  # what is said on the command line comes later and counts
     return read_arguments(ServeConfig, argv, missing, lists=("model", "device", "cors_origins"))

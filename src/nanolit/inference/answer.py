@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from nanolit.inference.params import SamplingParams
 from nanolit.inference.request import Finish
+from nanolit.tokenizers.messages import Part
 
 Kind = Literal["text", "python", "python_output"]  # what the model says, asks a tool, and is told by it
 
@@ -53,3 +54,11 @@ class Piece(NamedTuple):
     finish: Finish | None = None  # on the last piece of an answer, and there also:
     n_tokens: int = 0  # that were drawn, the end of the turn included
     n_cached: int = 0  # of the prompt that did not have to be computed
+
+
+def append_piece(parts: list[Part], piece: Piece) -> None:
+    """What was said before grows by `piece`, or by a new part where another kind begins."""
+    if parts and parts[-1]["type"] == piece.kind:
+        parts[-1]["text"] += piece.text
+    elif piece.text or piece.kind == "python_output":  # a tool may say nothing
+        parts.append(Part(type=piece.kind, text=piece.text))

@@ -18,16 +18,15 @@ def choose(rows: Sequence[Row], logits: Tensor) -> list[tuple[int, Scores | None
     for i, row in enumerate(rows):
         wish = row.request.params
         alike.setdefault((wish.temperature, wish.top_k, wish.top_p, wish.min_p), []).append(i)
-    tokens = [0] * len(rows)
+    chosen: list[tuple[int, Scores | None]] = [(0, None)] * len(rows)
     for members in alike.values():
-        part = moved if len(members) == len(rows) else moved[members]
-        drawn = sample(part, rows[members[0]].request.params, [rows[i].generator for i in members]).tolist()
-        for i, token in zip(members, drawn, strict=True):
-            tokens[i] = token
-    return [
-        (token, _scores(row, token, logits[i], moved[i]))
-        for i, (row, token) in enumerate(zip(rows, tokens, strict=True))
-    ]
+        of_them = [rows[i] for i in members]
+        given, part = (g if len(members) == len(rows) else g[members] for g in (logits, moved))
+        drawn = sample(part, of_them[0].request.params, [row.generator for row in of_them])
+        scores = _scores(of_them, drawn, given, part)
+        for place, (i, token) in enumerate(zip(members, drawn.tolist(), strict=True)):
+            chosen[i] = token, scores.get(place)
+    return chosen
 
 
 def _moved(rows: Sequence[Row], logits: Tensor) -> Tensor:
@@ -43,13 +42,23 @@ def _moved(rows: Sequence[Row], logits: Tensor) -> Tensor:
     return logits
 
 
-def _scores(row: Row, token: int, given: Tensor, moved: Tensor) -> Scores | None:
-    """From logits (V,) as the model gave them and as penalties left them."""
-    k = row.request.logprobs
-    if k is None:
-        return None
+def _scores(rows: Sequence[Row], drawn: Tensor, given: Tensor, moved: Tensor) -> dict[int, Scores]:
+    """Of those rows that want them, all of like parameters; from logits (B,V) as the model gave them and as penalties
+    left them.
+    """
+    places = [place for place, row in enumerate(rows) if row.request.logprobs is not None]
+    if not places:
+        return {}
+    if len(places) < len(rows):
+        drawn, given, moved = drawn[places], given[places], moved[places]
     by_model = given.float().log_softmax(dim=-1)
-    drawn_from = log_probabilities(moved[None], row.request.params)[0]
-    best = by_model.topk(min(k, len(by_model)))
-    top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-    return Scores(by_model[token].item(), drawn_from[token].item(), top)
+    drawn_from = log_probabilities(moved, rows[0].request.params)
+    token = drawn[:, None]
+    pairs = zip(by_model.gather(1, token)[:, 0].tolist(), drawn_from.gather(1, token)[:, 0].tolist(), strict=True)
+    n_best = [min(rows[place].request.logprobs or 0, by_model.size(-1)) for place in places]
+    best = by_model.topk(max(n_best), dim=-1)
+    tops = zip(best.indices.tolist(), best.values.tolist(), n_best, strict=True)
+    return {
+        place: Scores(by_model_, drawn_from_, tuple(zip(ids[:n], values[:n], strict=True)))
+        for place, (by_model_, drawn_from_), (ids, values, n) in zip(places, pairs, tops, strict=True)
+    }

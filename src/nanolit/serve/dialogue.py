@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nanolit.inference.answer import Piece, TextRequest
+from nanolit.inference.answer import Piece, TextRequest, append_piece
 from nanolit.inference.params import SamplingParams
 from nanolit.tokenizers.chat import render_prompt
 from nanolit.tokenizers.messages import Message, Part
@@ -92,7 +92,7 @@ class Dialogue:
                     figures.first_s = figures.first_s or figures.total_s
                     figures.n_tokens = piece.n_tokens if piece.finish else figures.n_tokens + len(piece.tokens)
                     figures.n_cached = piece.n_cached
-                    _append(parts, piece)
+                    append_piece(parts, piece)
                     yield piece
         finally:
             self.figures = figures
@@ -126,13 +126,6 @@ class Dialogue:
 
     def _of_system(self) -> list[Message]:
         return [] if self.system is None else [Message(role="system", content=self.system)]
-
-
-def _append(parts: list[Part], piece: Piece) -> None:
-    if parts and parts[-1]["type"] == piece.kind:
-        parts[-1]["text"] += piece.text
-    elif piece.text or piece.kind == "python_output":
-        parts.append(Part(type=piece.kind, text=piece.text))
 
 
 def _content(parts: list[Part]) -> str | list[Part] | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from nanolit.inference.answer import Piece, TokenInfo
+from nanolit.inference.answer import Piece, TokenInfo, append_piece
 from nanolit.serve.requests import Order
 from nanolit.tokenizers.messages import Part
 
@@ -29,10 +29,7 @@ class Answer:
     n_cached: int = 0
 
     def add(self, piece: Piece) -> None:
-        if self.parts and self.parts[-1]["type"] == piece.kind:
-            self.parts[-1]["text"] += piece.text
-        elif piece.text or piece.kind == "python_output":  # a tool may say nothing
-            self.parts.append(Part(type=piece.kind, text=piece.text))
+        append_piece(self.parts, piece)
         if piece.kind == "text":
             self.tokens += piece.tokens
         self.end(piece)

@@ -58,9 +58,10 @@ class Policy(LanguageModel):
         trained = rows.targets != IGNORE  # (B, T)
         logprobs = -self.network(rows.inputs, rows.targets)  # (B, T)
         reference = self._by_reference(rows)
-        weights = token_weights(trained, self.rl, *self._counts)
+        weights = token_weights(trained, self.rl, *self._counts) * rows.times[:, None]
         loss = policy_loss(logprobs, rows.sampled, rows.advantages, weights, self.rl, reference)
-        self._note(logprobs.detach(), rows.sampled, reference, trained)
+        if first < len(self._rollouts.lengths):  # else it is the row that counts nothing
+            self._note(logprobs.detach(), rows.sampled, reference, trained * rows.times[:, None])
         trainer = self.trainer
         loss = loss * (trainer.accumulate_grad_batches * trainer.world_size)  # what the Trainer will divide by
         self._micro_losses.append(loss.detach())
@@ -88,8 +89,10 @@ class Policy(LanguageModel):
                 groups[place] = group
         self.answers = groups
         rewards = torch.tensor([[answer.reward for answer in group] for group in groups], dtype=torch.float32)  # (G, N)
-        self._rollouts = as_rows(groups, advantages(rewards, self.rl.group_std), self.device)
-        here = torch.tensor([(self._rollouts.targets != IGNORE).sum(), rewards.numel()], device=self.device)
+        gains = advantages(rewards, self.rl.group_std)
+        self._rollouts = as_rows(groups, gains, with_dull=self.rl.kl > 0, device=self.device)
+        n_drawn = sum(sum(answer.is_drawn) for group in groups for answer in group)
+        here = torch.tensor([n_drawn, rewards.numel()], device=self.device)
         everywhere = self.trainer.strategy.reduce(here, reduce_op="sum").tolist()
         self._counts = int(everywhere[0]), int(everywhere[1])
         told = self._describe(groups, rewards) | {"rl/zero_variance": share_dull}
@@ -117,17 +120,17 @@ class Policy(LanguageModel):
             told[f"rl/pass@{k}"] = sum(pass_at_k(n, c, k) for c in right) / len(right)
         return told
 
-    def _note(self, logprobs: Tensor, sampled: Tensor, reference: Tensor | None, trained: Tensor) -> None:
-        """How far the policy is from the one that drew the answers, and from its parent; stays on the device."""
-        gap = (logprobs - sampled).abs() * trained
-        n = trained.sum().clamp(min=1)
-        told = {"rl/logprob_gap": gap.sum() / n, "rl/logprob_gap_max": gap.max()}
+    def _note(self, logprobs: Tensor, sampled: Tensor, reference: Tensor | None, times: Tensor) -> None:
+        """How far the policy is from the one that drew the answers, and from its parent; stays on the device. `times`:
+        (B,T), how often a token is learnt."""
+        gap, n = (logprobs - sampled).abs(), times.sum().clamp(min=1)
+        told = {"rl/logprob_gap": (gap * times).sum() / n, "rl/logprob_gap_max": (gap * (times > 0)).max()}
         if self.rl.bounds is not None:
             low, high = self.rl.bounds
             ratio = (logprobs - sampled).exp()
-            told["rl/clipped"] = (((ratio < 1 - low) | (ratio > 1 + high)) & trained).sum() / n
+            told["rl/clipped"] = (((ratio < 1 - low) | (ratio > 1 + high)) * times).sum() / n
         if reference is not None:
-            told["rl/kl"] = (divergence(logprobs, reference) * trained).sum() / n
+            told["rl/kl"] = (divergence(logprobs, reference) * times).sum() / n
         self.more_metrics.append(told)
 
     # Checkpoints: answers that are not used up yet

@@ -5,7 +5,7 @@ R answers   T tokens
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -50,21 +50,24 @@ class Rollouts:
     targets: Tensor  # (R, T), IGNORE where nothing is learnt
     sampled: Tensor  # (R, T) log-probabilities of the targets when they were drawn
     advantages: Tensor  # (R,)
-
+    times: Tensor  # (R,) how often a row counts: an answer that was given twice is computed once
     lengths: list[int]  # of each row, so that no part is wider than its longest
 
     def part(self, start: int, stop: int) -> "Rollouts":
+        """Never empty, for each process takes part in every backward pass: beyond the end a row that counts nothing."""
+        if start >= len(self.lengths):
+            last = self.part(len(self.lengths) - 1, len(self.lengths))
+            return replace(last, times=torch.zeros_like(last.times))
         lengths = self.lengths[start:stop]
         width = max(lengths)
         inputs, targets, sampled = (g[start:stop, :width] for g in (self.inputs, self.targets, self.sampled))
-        return Rollouts(inputs, targets, sampled, self.advantages[start:stop], lengths)
+        return Rollouts(inputs, targets, sampled, self.advantages[start:stop], self.times[start:stop], lengths)
 
     def to(self, device: torch.device) -> "Rollouts":
-        inputs, targets, sampled = self.inputs.to(device), self.targets.to(device), self.sampled.to(device)
-        return Rollouts(inputs, targets, sampled, self.advantages.to(device), self.lengths)
+        return replace(self, **{name: g.to(device) for name, g in self.state().items() if isinstance(g, Tensor)})
 
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("inputs", "targets", "sampled", "advantages", "lengths")}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def roll_out(
@@ -92,14 +95,22 @@ def _answer(prompt: Prompt, written: Written, tokenizer: Tokenizer) -> Answer:
     return Answer(prompt, written.ids, written.is_drawn, written.logprobs, is_whole, text, reward)
 
 
-def as_rows(groups: Sequence[Sequence[Answer]], advantages: Tensor, device: torch.device) -> Rollouts:
-    """One row for each answer, the short ones first, so that a part of them is of like length; `advantages`: (G,N)."""
-    answers = [answer for group in groups for answer in group]
-    gains = advantages.flatten().tolist()
-    order = sorted(range(len(answers)), key=lambda i: len(answers[i].prompt.ids) + len(answers[i].ids))
-    answers, gains = [answers[i] for i in order], [gains[i] for i in order]
-    lengths = [len(answer.prompt.ids) + len(answer.ids) - 1 for answer in answers]
-    shape = len(answers), max(lengths)
+def as_rows(groups: Sequence[Sequence[Answer]], advantages: Tensor, with_dull: bool, device: torch.device) -> Rollouts:
+    """One row for each answer that differs from the others to its question, the short ones first, so that a part of
+    them is of like length. `advantages`: (G,N); what is neither better nor worse than its group has no gradient and is
+    left out, unless `with_dull`.
+    """
+    times: dict[tuple[int, float, tuple[int, ...]], int] = {}
+    said: dict[tuple[int, float, tuple[int, ...]], Answer] = {}
+    for i, (group, gains) in enumerate(zip(groups, advantages.tolist(), strict=True)):
+        for answer, gain in zip(group, gains, strict=True):
+            key = i, gain, tuple(answer.ids)
+            times[key] = times.get(key, 0) + 1
+            said.setdefault(key, answer)
+    keys = [key for key in times if with_dull or key[1]] or [next(iter(times))]  # of nothing there is no loss
+    keys.sort(key=lambda key: len(said[key].prompt.ids) + len(key[2]))
+    answers, lengths = [said[key] for key in keys], [len(said[key].prompt.ids) + len(key[2]) - 1 for key in keys]
+    shape = len(keys), max(lengths)
     inputs, targets = torch.zeros(shape, dtype=torch.long), torch.full(shape, IGNORE)
     sampled = torch.zeros(shape)
     for row, (answer, n) in enumerate(zip(answers, lengths, strict=True)):
@@ -109,4 +120,5 @@ def as_rows(groups: Sequence[Sequence[Answer]], advantages: Tensor, device: torc
         inputs[row, :n] = ids[:-1]
         targets[row, first:n] = torch.where(is_drawn, ids[first + 1 :], IGNORE)
         sampled[row, first:n] = torch.tensor(answer.logprobs) * is_drawn
-    return Rollouts(inputs, targets, sampled, torch.tensor(gains), lengths).to(device)
+    gains, counts = torch.tensor([key[1] for key in keys]), torch.tensor([float(times[key]) for key in keys])
+    return Rollouts(inputs, targets, sampled, gains, counts, lengths).to(device)

@@ -81,6 +81,24 @@ def test_a_refusal_shows_the_servers_words(page_server, visit, expect):
     expect(page.get_by_label("Send", exact=True)).to_be_disabled()
 
 
+def test_a_message_that_was_too_long_does_not_burden_the_next(page_server, visit, expect):
+    server = page_server(block_size=60)
+    visit.expected = "400"
+    page = visit.open(server)
+    page.keyboard.press("Control+,")
+    page.get_by_label("Forget the oldest messages").uncheck()
+    page.keyboard.press("Escape")
+    visit.say("word " * 40, until_answered=False)
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server did not accept this")  # it is still what it was
+    visit.say("Short")
+    assert visit.answers() == ["You said: Short"]
+    visit.reload()
+    visit.say("Shorter")  # and so it is in the browser's store
+    assert visit.answers()[-1] == "You said: Shorter"
+
+
 def test_a_broken_answer_keeps_its_part(page_server, visit, expect):
     server = page_server()
     server.worker.answers["Break"] = [("text", "So far so good"), ("pause", ""), ("error", "")]

@@ -98,11 +98,13 @@ function send(text) {
 
 /** Has the last message of a conversation answered. */
 async function ask(conversation) {
+  const question = conversation.messages.findLast((message) => message.role === "user");
   const answering = new Answering(conversation, connection.model, connection.limits, grown);
   const announcer = new Announcer();
   let isAwaitingFrame = false;
   let saving = 0;
   problems.delete(conversation.id);
+  delete question?.refused;
   running.set(conversation.id, answering);
   conversation.updated = Date.now();
   store.save(conversation);
@@ -134,6 +136,7 @@ async function ask(conversation) {
     }
   } catch (error) {
     if (!(error instanceof ServerError)) throw error; // ours
+    if (error.kind === "refused" && question) question.refused = true;
     problems.set(conversation.id, problemOf(error, conversation, !answering.isEmpty));
   } finally {
     clearTimeout(saving);

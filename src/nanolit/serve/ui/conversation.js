@@ -4,7 +4,7 @@
  *
  * @typedef {{text: string, logprob: number, top: [string, number][]}} Token
  * @typedef {{type: "text"|"python"|"python_output", text: string, tokens?: Token[]}} Part
- * @typedef {{role: "user", text: string}} UserMessage
+ * @typedef {{role: "user", text: string, refused?: boolean}} UserMessage refused: no server took it, as one that is too long
  * @typedef {{n_tokens: number, exact: boolean, first_s: number, total_s: number, left_out: number}} Figures
  * @typedef {{role: "assistant", parts: Part[], model: string, plain: boolean, finish: string, figures: Figures|null}} Answer
  * @typedef {UserMessage|Answer} Message
@@ -72,7 +72,9 @@ export function find(conversation, query) {
  */
 export function toMessages(conversation, limits, mayForget) {
   const turns = [];
+  const last = conversation.messages.at(-1);
   for (const message of conversation.messages) {
+    if (message.refused && message !== last) continue; // with it the next one would be refused too
     const turn = message.role === "user" ? { role: "user", content: message.text } : answerTurn(message);
     // A message that got no answer is joined to the next: user and assistant have to take turns.
     if (turn?.role === "user" && turns.at(-1)?.role === "user") turns.at(-1).content += `\n\n${turn.content}`;
@@ -162,7 +164,9 @@ export function checked(value) {
 }
 
 function checkedMessage(value, where) {
-  if (value?.role === "user") return { role: "user", text: string(value.text, where) };
+  if (value?.role === "user") {
+    return { role: "user", text: string(value.text, where), ...(value.refused === true ? { refused: true } : {}) };
+  }
   if (value?.role !== "assistant" || !Array.isArray(value.parts)) throw new Error(`${where} is of no known kind`);
   return {
     role: "assistant",
