@@ -1,6 +1,8 @@
 """Reinforcement learning from the command line: it learns, it goes on bit for bit, a split changes nothing."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,6 +64,10 @@ def parent(tmp_path_factory) -> Path:
 
 
 def rl(parent: Path, run_dir: Path, *more: str, steps: int = 25) -> int:
+    return train(*rl_command(parent, run_dir, *more, steps=steps))
+
+
+def rl_command(parent: Path, run_dir: Path, *more: str, steps: int = 25) -> list[str]:
     asked = ["data=tasks", "data.tasks.colour._target_=my_colours.Colour"]
     told = [
         "trainer=cpu",
@@ -72,7 +78,7 @@ def rl(parent: Path, run_dir: Path, *more: str, steps: int = 25) -> int:
         "init_lr_frac=1",
     ]
     end = ["schedule=constant", "schedule.warmup_steps=0", f"trainer.max_steps={steps}"]
-    return train("stage=rl", f"parent={parent}", f"run_dir={run_dir}", *asked, *told, *end, *more)
+    return ["stage=rl", f"parent={parent}", f"run_dir={run_dir}", *asked, *told, *end, *more]
 
 
 def records(run: Path) -> list[dict]:
@@ -120,6 +126,30 @@ def test_it_goes_on_bit_for_bit(parent, tmp_path, more):
     assert records(tmp_path / "whole") == records(tmp_path / "cut")
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_two_processes_go_on_bit_for_bit(parent, tmp_path):
+    """In the middle of a rollout, of which each has a half; and they ask and draw what one process does."""
+    both = ("trainer.strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    more = ("rl=grpo", "rl.updates_per_rollout=2", "optimizer.lr=1e-4")
+    folders = [str(parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    for name, steps, those in (("one", 4, ()), ("whole", 4, both), ("cut", 3, both), ("cut", 4, both)):
+        command = [
+            sys.executable,
+            "-m",
+            "nanolit",
+            "train",
+            *rl_command(parent, tmp_path / name, *more, *those, steps=steps),
+        ]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert records(tmp_path / "whole") == records(tmp_path / "cut")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    for one, two in zip(records(tmp_path / "one"), records(tmp_path / "whole"), strict=True):
+        assert two["optim/grad_norm"] == pytest.approx(one["optim/grad_norm"], rel=1e-4)
+        assert two.get("rl/reward") == pytest.approx(one.get("rl/reward"))
 
 
 @pytest.mark.parametrize("name", ["reinforce", "grpo", "dr_grpo"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nanolit.models.config import GPTConfig, RopeScaling
-from nanolit.models.gpt import GPT, IGNORE, Context
+from nanolit.models.gpt import GPT, IGNORE, Context, nll
 from nanolit.models.kv_cache import KVCache
 
 KINDS = ("weight", "bias")
@@ -368,3 +368,21 @@ def test_a_wrong_setting_is_named(fields, message):
 def test_too_many_tokens_are_refused():
     with pytest.raises(ValueError, match="25 tokens do not fit into block_size=24"):
         build()(tokens(1, 25))
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_where_nothing_is_asked_the_head_reads_nothing(tie, share):
+    """On a CPU only the positions with a target are computed: losses and gradients stay those of all positions."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=50, block_size=16, n_layer=1, n_head=2, n_embd=16, tie_embeddings=tie))
+    ids, targets = torch.randint(50, (3, 16)), torch.randint(50, (3, 16))
+    targets[torch.rand(3, 16) >= share] = IGNORE
+    found = []
+    for losses in (lambda: model(ids, targets), lambda: nll(model.logits(model.features(ids)), targets)):
+        model.zero_grad()
+        loss = losses()
+        loss.sum().backward()
+        found.append((loss, torch.cat([p.grad.flatten() for p in model.parameters()])))
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][0].shape == (3, 16) and bool((found[0][0] > 0).any()) == (share > 0)

@@ -43,10 +43,12 @@ def folder(tmp_path) -> Path:
         "means": [{"name": "village mean", "value": 0.9}],
     }
     (tmp_path / "rl" / "eval_tasks.json").write_text(json.dumps(found))
-    parts = [
+    ended = [
         {"part": "base", "begun": 1.8e9, "seconds": 90.0, "code": 0},
         {"part": "rl", "begun": 1.8e9, "seconds": 30, "code": 0},
     ]
+    begun = [{"part": "base", "begun": 1.7e9}, *({"part": p["part"], "begun": p["begun"]} for p in ended)]
+    parts = [*begun, *ended]
     (tmp_path / "seconds.jsonl").write_text("".join(json.dumps(part) + "\n" for part in parts) + '{"part": "cut')
     return tmp_path
 
@@ -59,7 +61,8 @@ def test_both_forms_tell_what_the_parts_have_written(folder):
         "village_quiz": ["-", "91.5%"],
         "village mean": ["-", "0.9000"],
     }
-    assert dict(report.total) == {"wall-clock time": "2 min 00 s", "cost": "$0.10 at $3 an hour"}
+    took = "2 min 00 s, and what 1 part(s) took that were killed"
+    assert dict(report.total) == {"wall-clock time": took, "cost": "$0.10 at $3 an hour"}
     text, page = markdown(report), html(report)
     for told in ("A CPU", "1.25", "12,345", "1 min 01 s", "91.5%", "village_quiz", "2 min 00 s", "rl/reward"):
         assert told in text and told in page
@@ -93,3 +96,15 @@ def test_a_curve_stays_within_its_axes():
 
 def test_durations():
     assert [duration(s) for s in (5, 65, 3600, 7265)] == ["5 s", "1 min 05 s", "1 h 00 min", "2 h 01 min"]
+
+
+def test_what_a_tokenizer_needs_is_a_table(tmp_path):
+    ratios = {"ours": 4.0, "gpt2": 3.2}
+    text = {"text": "news", "bytes_per_token": ratios, "difference_percent": {"gpt2": -20.0}}
+    (tmp_path / "tokenizer_eval").mkdir()
+    (tmp_path / "tokenizer_eval" / "tokenizer_eval.json").write_text(json.dumps({"texts": [text]}))
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "command.txt").write_text("now  train\n")
+    report = gather(tmp_path, "mine", ["base"], None)
+    head, row = report.sections[0].text.splitlines()
+    assert head.split()[-2:] == ["ours", "gpt2"] and row.split() == ["news", "4.00", "3.20", "(-20", "%)"]

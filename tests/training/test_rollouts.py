@@ -18,7 +18,8 @@ CONFIGS = {
 def answer(prompt: list[int], ids: list[int], reward: float, forced: int | None = None) -> Answer:
     is_drawn = [i != forced for i in range(len(ids))]
     logprobs = [-0.1 * (1 + token) if drawn else 0.0 for token, drawn in zip(ids, is_drawn, strict=True)]
-    return Answer(Prompt(prompt, "task", None, None), ids, is_drawn, logprobs, True, "", reward)  # type: ignore[arg-type]
+    asked = Prompt(prompt, "task", None, None)  # type: ignore[arg-type]
+    return Answer(asked, ids, is_drawn, logprobs, True, "", reward > 0, reward, logprobs)
 
 
 def some_groups() -> list[list[Answer]]:

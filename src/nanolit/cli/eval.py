@@ -149,6 +149,29 @@ def run(config: dict[str, Any]) -> int:
     return Evaluation(config).execute()
 
 
+def check(config: dict[str, Any]) -> None:
+    """What can be known to be wrong with an evaluation before there is a model."""
+    from nanolit.runtime.typed import build
+
+    if config["tasks"] or config["lm_eval"]:
+        task_settings(config)
+    else:
+        build(EvalConfig, {field.name: config[field.name] for field in fields(EvalConfig)}, "")
+
+
+def task_settings(config: dict[str, Any]) -> TaskEvalConfig:
+    """How the tasks are asked; each of the sections in config["task"] must be of one of them."""
+    from nanolit.runtime.suggest import suggest
+    from nanolit.runtime.typed import build
+
+    own = {key: config[key] for key in (*of_tasks(), "batch_size", "seed", "dtype", "device", "out") if key != "task"}
+    settings = build(TaskEvalConfig, own, "")
+    for name in config["task"]:
+        if name not in settings.tasks:
+            raise ValueError(f"task.{name}: is not among tasks=; {suggest(name, settings.tasks, 'task.')}")
+    return settings
+
+
 def of_tasks() -> set[str]:
     """The settings that the loss does not read."""
     return {field.name for field in fields(TaskEvalConfig)} - {field.name for field in fields(EvalConfig)} | {"task"}

@@ -21,6 +21,8 @@ OPTIONS = ("--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--pack
 TAKE_A_WORD = ("--cfg", "--info", "--config-dir", "--package")
 STOPPED = 128  # exit codes above it are those of signals
 # Their values are checked against dataclasses or signatures, which know more keys than the YAML files spell out.
+# A pipeline's stages have such settings too, but each its own: pipeline.training=[…] is for all of them.
+CLOSED = ("pipeline",)
 OPEN_SECTIONS = ("lora", "dpo", "model", "tokenizer", "data", "task", "optimizer", "schedule", "trainer")
 
 
@@ -86,7 +88,7 @@ def run(config_name: str, task: Callable[[dict[str, Any]], int], argv: list[str]
         except OmegaConfBaseException as error:
             raise ValueError(f"configuration: {_first_line(error)}") from error
         except HydraException as error:
-            opened = _open_missing_key(argv, error)
+            opened = _open_missing_key(config_name, argv, error)
             if opened is None:
                 raise ValueError(_explain(config_name, argv, error)) from error
             argv = opened
@@ -104,7 +106,7 @@ def composed(config_name: str, argv: list[str]) -> dict[str, Any]:
             plain: Any = OmegaConf.to_container(compose(config_name, argv), resolve=True, throw_on_missing=True)
             return plain
         except HydraException as error:
-            opened = _open_missing_key(argv, error)
+            opened = _open_missing_key(config_name, argv, error)
             if opened is None:
                 raise ValueError(_explain(config_name, argv, error)) from error
             argv = opened
@@ -236,10 +238,10 @@ def with_short_job_names(argv: list[str]) -> list[str]:
     return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]", *argv]
 
 
-def _open_missing_key(argv: list[str], error: Exception) -> list[str] | None:
+def _open_missing_key(config_name: str, argv: list[str], error: Exception) -> list[str] | None:
     """The same arguments with `++` before the one that names a key absent from the YAML of an open section."""
     missing = re.search(r"Could not override '([^']+)'", str(error))
-    if not missing or missing[1].split(".")[0] not in OPEN_SECTIONS or "." not in missing[1]:
+    if not missing or config_name in CLOSED or missing[1].split(".")[0] not in OPEN_SECTIONS or "." not in missing[1]:
         return None
     changed = [f"++{a}" if a.partition("=")[0] == missing[1] else a for a in argv]
     return changed if changed != argv else None
@@ -253,10 +255,11 @@ def _explain(config_name: str, argv: list[str], error: Exception) -> str:
         return f"{group}={name}: no such choice; {suggest(name, options)}"
     if found := re.search(r"Could not (?:override|delete|append to config) '?([\w.@/-]+)'?", text):
         key = found[1].rstrip(".")
+        if config_name in CLOSED and key.split(".")[0] != "pipeline":
+            return f"{key}: is no setting of a pipeline; for all its training stages give pipeline.training=[{key}=…]"
         allowed = {*_all_keys(config_name), *(f"{group}=" for group in groups())}
-        return (
-            f"{key}: no such setting; {suggest(key, allowed, otherwise='python train.py --help lists what there is')}"
-        )
+        command = "python train.py" if config_name == "train" else f"nanolit {config_name.replace('_', ' ')}"
+        return f"{key}: no such setting; {suggest(key, allowed, otherwise=f'{command} --help lists what there is')}"
     if "mismatched input" in text or "token recognition" in text or "no viable alternative" in text:
         return f"cannot read the arguments {argv}: write each as key=value ({_first_line(error)})"
     return _first_line(error)

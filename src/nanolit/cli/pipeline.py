@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nanolit.cli.arguments import run_composed
+
+if TYPE_CHECKING:
+    from nanolit.cli.pipeline_parts import Part
 
 HELP = """usage: nanolit pipeline experiment=NAME [run_dir=DIR] [key=value …]
 
@@ -30,13 +32,15 @@ HELP = """usage: nanolit pipeline experiment=NAME [run_dir=DIR] [key=value …]
   experiment=               village, or nanochat's: speedrun_d20, speedrun_d24, run1000_d32, runcpu_d4 (conf/pipeline)
   run_dir=                  a folder for everything: tokenizer/, a run for each stage, report.md, report.html
   pipeline.dry_run=         true: print the command, tokens, FLOPs and estimated time of every part, and run nothing
-  pipeline.training=        settings for all training stages
+  pipeline.training=        settings for all training stages, as [trainer.precision=bf16-mixed]
+  pipeline.core_bundle=     the folder of CORE's texts, where CORE is asked
   pipeline.until=           the last stage to be run, as sft
   pipeline.machine=         what a dry run estimates for, as 8xH100; default: this machine
   pipeline.dollars_per_hour=  of the machine, for the report; default: nothing is told of cost
 
 debug=true shows the traceback of an error."""
 
+LISTS = ("pipeline.tokenizer", "pipeline.tokenizer_evaluation", "pipeline.training")
 log = logging.getLogger("nanolit")
 
 
@@ -52,7 +56,9 @@ class PipelineConfig:
     name: str
     stages: list[Stage]
     tokenizer: list[str] = field(default_factory=list)  # settings of `nanolit tokenizer train`
+    tokenizer_evaluation: list[str] = field(default_factory=list)  # settings of `nanolit tokenizer eval`
     training: list[str] = field(default_factory=list)
+    core_bundle: Path | None = None  # of CORE's texts; conf/pipeline hands it to the evaluations that want it
     until: str | None = None
     dry_run: bool = False
     machine: str | None = None  # what a dry run estimates for, as 8xH100; None: this one
@@ -75,33 +81,36 @@ class PipelineConfig:
         return self.stages if self.until is None else self.stages[: names.index(self.until) + 1]
 
 
-@dataclass(frozen=True)
-class Part:
-    """One command, and what is there when it has been done."""
-
-    name: str
-    command: list[str]  # after `nanolit`
-    is_done: Callable[[], bool]
-
-
 def main(argv: list[str] | None = None) -> int:
     return run_composed(as_hydra_reads(sys.argv[1:] if argv is None else argv), HELP, "pipeline", run)
 
 
 def as_hydra_reads(argv: list[str]) -> list[str]:
-    """A pipeline's file stands in conf/pipeline: the experiments in conf/experiment are its stages."""
-    return [f"pipeline={a.removeprefix('experiment=')}" if a.startswith("experiment=") else a for a in argv]
+    """A pipeline's file stands in conf/pipeline: the experiments in conf/experiment are its stages. Settings within a
+    list are texts there: pipeline.training=[trainer=ddp] becomes pipeline.training=['trainer=ddp'].
+    """
+    found = []
+    for argument in argv:
+        key, _, value = argument.partition("=")
+        if key == "experiment":
+            argument = f"pipeline={value}"
+        elif key in LISTS and value[:1] + value[-1:] == "[]" and not {"'", '"'} & set(value):
+            items = re.split(r",(?![^\[]*\])", value[1:-1])  # not at commas within the list of one of them
+            argument = f"{key}=[{','.join(repr(item.strip()) for item in items if item.strip())}]"
+        found.append(argument)
+    return found
 
 
 def run(config: dict[str, Any]) -> int:
-    from nanolit.cli.pipeline_report import write_report
+    from nanolit.cli.pipeline_parts import parts_of
     from nanolit.runtime import log as logs
+    from nanolit.runtime.files import in_use
     from nanolit.runtime.typed import build
 
     logs.setup()
     pipeline = build(PipelineConfig, config["pipeline"], "pipeline")
-    folder, paths = Path(config["run_dir"]), config["paths"]
-    parts = parts_of(pipeline, folder, paths)
+    folder = Path(config["run_dir"])
+    parts = parts_of(pipeline, folder, config["paths"])
     if pipeline.dry_run:
         from nanolit.cli.pipeline_plan import tell_plan
 
@@ -109,67 +118,55 @@ def run(config: dict[str, Any]) -> int:
             folder.rmdir()  # Hydra has made it
         return tell_plan(pipeline, parts)
     folder.mkdir(parents=True, exist_ok=True)
-    t0 = time.monotonic()
+    with in_use(folder, "run_dir"):
+        return run_parts(pipeline, parts, folder, again(config))
+
+
+def run_parts(pipeline: PipelineConfig, parts: "list[Part]", folder: Path, command: str) -> int:
+    """The exit code of the first part that fails. `command`: to go on then."""
+    from nanolit.cli.pipeline_parts import note, still_to_do
+    from nanolit.cli.pipeline_report import write_report
+
+    begun = time.monotonic()
+    to_do = still_to_do(parts, folder)
+    refuse_faults(to_do)
     for number, part in enumerate(parts, start=1):
-        if part.is_done():
+        if part not in to_do:
             log.info("[%d/%d] %s: done already", number, len(parts), part.name)
             continue
         log.info("[%d/%d] %s: nanolit %s", number, len(parts), part.name, shlex.join(part.command))
         code = call(part.command, folder / "seconds.jsonl", part.name)
         if code:
-            log.error("%s stopped with exit code %d. To go on: %s", part.name, code, again(config))
+            log.error("%s stopped with exit code %d. To go on: %s", part.name, code, command)
             return code
+        note(part, folder)
     report = write_report(pipeline, folder)
     print(report.summary)
-    print(f"\nreport      {report.html} ({time.monotonic() - t0:.0f} s)")
+    print(f"\nreport      {report.html} ({time.monotonic() - begun:.0f} s)")
     last = folder / pipeline.wanted[-1].name
     print(f"next        nanolit chat model={shlex.quote(str(last))}", flush=True)
     return 0
 
 
-def parts_of(pipeline: PipelineConfig, folder: Path, paths: dict[str, str]) -> list[Part]:
-    """All commands, in order."""
-    where = [f"paths.data_root={paths['data_root']}", f"paths.out_dir={paths['out_dir']}"]
-    parts = []
-    tokenizer = folder / "tokenizer"
-    if pipeline.tokenizer:
-        out = f"out={tokenizer}"
-        command = ["tokenizer", "train", *pipeline.tokenizer, out, *where]
-        parts.append(Part("tokenizer", command, (tokenizer / "tokenizer.json").exists))
-        command = ["tokenizer", "eval", f"model={tokenizer}", f"out={folder / 'tokenizer_eval'}", *where]
-        done = (folder / "tokenizer_eval" / "tokenizer_eval.json").exists
-        if os.environ.get("TIKTOKEN_CACHE_DIR"):  # GPT-2's and GPT-4's files are fetched once, where that is wanted
-            parts.append(Part("tokenizer_eval", command, done))
-    parent: Path | None = None
-    for stage in pipeline.wanted:
-        run_dir = folder / stage.name
-        begin = [f"parent={parent}"] if parent else []
-        if pipeline.tokenizer and parent is None:
-            begin = ["tokenizer=folder", f"tokenizer.path={tokenizer}"]
-        command = ["train", *stage.train, *begin, *pipeline.training, f"run_dir={run_dir}", *where]
-        parts.append(Part(stage.name, command, partial(is_finished, run_dir)))
-        for name, settings in stage.evaluate.items():
-            result = run_dir / f"eval_{name}.json"
-            asked = ["eval", f"model={run_dir}", *settings, f"out={result}", f"paths.data_root={paths['data_root']}"]
-            parts.append(Part(f"{stage.name}: {name}", asked, result.exists))
-        parent = run_dir
-    return parts
+def refuse_faults(parts: "list[Part]") -> None:
+    """Whatever can be known to fail is told now, and not after hours of training."""
+    from nanolit.cli.pipeline_parts import check, missing_files
 
-
-def is_finished(run_dir: Path) -> bool:
-    """A run that stopped early has a summary too, which says so."""
-    from nanolit.runtime.files import read_json
-
-    summary = run_dir / "summary.json"
-    return summary.exists() and read_json(summary).get("status") == "finished"
+    missing = [line for part in parts for line in missing_files(part)]
+    if missing:
+        raise ValueError("; ".join(missing))
+    for part in parts:
+        try:
+            check(part)
+        except ValueError as error:
+            raise ValueError(f"{part.name}: {error}") from error
 
 
 def call(command: list[str], seconds: Path, name: str) -> int:
     """Runs a part. Ctrl-C reaches it by itself, SIGTERM is handed on; it saves, and we wait for it."""
-    import json
-
     t0 = time.time()
-    process = subprocess.Popen([sys.executable, "-m", "nanolit", *command])
+    note_seconds(seconds, {"part": name, "begun": t0})  # if we are killed, that much is known
+    process = subprocess.Popen([sys.executable, "-m", "nanolit", *command], preexec_fn=ended_with_this_process())
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
@@ -178,9 +175,32 @@ def call(command: list[str], seconds: Path, name: str) -> int:
         except KeyboardInterrupt:
             continue
     signal.signal(signal.SIGTERM, before)
-    with seconds.open("a") as file:  # also of parts that were interrupted: all of them took time
-        file.write(json.dumps({"part": name, "begun": t0, "seconds": time.time() - t0, "code": code}) + "\n")
+    note_seconds(seconds, {"part": name, "begun": t0, "seconds": time.time() - t0, "code": code})
     return code if code >= 0 else 128 - code
+
+
+def note_seconds(path: Path, told: dict[str, Any]) -> None:
+    """Of parts that were interrupted too: all of them took time."""
+    import json
+
+    with path.open("a") as file:
+        file.write(json.dumps(told) + "\n")
+
+
+def ended_with_this_process() -> Callable[[], None] | None:
+    """For a child: if this process is killed it is told to stop, and saves; nobody waits for it any more. On Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    libc, set_parent_death_signal, ours = ctypes.CDLL(None), 1, os.getpid()
+
+    def prepare() -> None:
+        libc.prctl(set_parent_death_signal, signal.SIGTERM)
+        if os.getppid() != ours:  # killed between fork and here
+            os._exit(128 + signal.SIGTERM)
+
+    return prepare
 
 
 def again(config: dict[str, Any]) -> str:

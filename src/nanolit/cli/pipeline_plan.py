@@ -6,10 +6,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from nanolit.cli.pipeline import Part, PipelineConfig
+from nanolit.cli.pipeline import PipelineConfig
+from nanolit.cli.pipeline_parts import Part, check, missing_files
 
-# Of what the device could do; what small and large models reach here is in docs/benchmarks.md.
-ASSUMED_MFU = 0.4
+# Of the peak, which for a GPU is its maker's word and for a CPU what a large product of matrices reaches here; what
+# small and large models come to is in docs/benchmarks.md.
+GPU_SHARE, CPU_SHARE = 0.4, 0.9
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,18 @@ class Cost:
     tokens: int
     flops: float
 
-    def seconds(self, flops_per_s: float) -> float:
-        return self.flops / (ASSUMED_MFU * flops_per_s)
+
+@dataclass(frozen=True)
+class Machine:
+    n_devices: int
+    peak_flops: float  # a second, of each: what a perfect program could reach
+    share: float  # of it that is assumed
+
+    def seconds(self, flops: float) -> float:
+        return flops / (self.n_devices * self.peak_flops * self.share)
+
+    def __str__(self) -> str:
+        return f"{self.n_devices} device(s) of {self.peak_flops / 1e12:.3g} TFLOP/s at {self.share:.0%} of that"
 
 
 def tell_plan(pipeline: PipelineConfig, parts: list[Part]) -> int:
@@ -28,35 +40,23 @@ def tell_plan(pipeline: PipelineConfig, parts: list[Part]) -> int:
 
     model: Any = None
     total_tokens, total_flops, total_s = 0, 0.0, 0.0
-    n_devices, speed = _devices(pipeline)
+    machine = _machine(pipeline)
     for number, part in enumerate(parts, start=1):
         print(f"[{number}/{len(parts)}] {part.name}\n  nanolit {shlex.join(part.command)}")
-        if part.command[0] != "train":
+        settings = check(part)
+        if not part.is_training:
             continue
-        settings = _composed(part.command[1:], pipeline)
         model = settings.model if hasattr(settings.model, "n_layer") else model
         cost = _cost(settings, model)
-        seconds = cost.seconds(n_devices * speed)
+        seconds = machine.seconds(cost.flops)
         total_tokens, total_flops, total_s = total_tokens + cost.tokens, total_flops + cost.flops, total_s + seconds
         told = f"stage {cost.stage}, {settings.max_steps:,} steps, {cost.tokens:,} tokens, {cost.flops:.3g} FLOPs"
         print(f"  {told}, about {duration(seconds)}")
-    where = f"{n_devices} device(s) of {speed / 1e12:.3g} TFLOP/s at {ASSUMED_MFU:.0%} of that"
-    print(f"\ntraining: {total_tokens:,} tokens, {total_flops:.3g} FLOPs, about {duration(total_s)} on {where}")
+    print(f"\ntraining: {total_tokens:,} tokens, {total_flops:.3g} FLOPs, about {duration(total_s)} on {machine}")
     print("the texts, evaluations and starts of processes are not in it")
+    for line in (line for part in parts for line in missing_files(part)):
+        print(f"missing: {line}")
     return 0
-
-
-def _composed(overrides: list[str], pipeline: PipelineConfig) -> Any:
-    """The settings of a training stage. There is no tokenizer yet; how many ids it will have is known."""
-    from nanolit.cli import hydra_app
-    from nanolit.cli.settings import read_settings, with_parent
-
-    has_tokenizer = "tokenizer=folder" in overrides
-    known = []
-    if has_tokenizer and pipeline.tokenizer:
-        n_ids = hydra_app.composed("tokenizer_train", pipeline.tokenizer)["tokenizer"]["vocab_size"]
-        known = [f"++model.vocab_size={n_ids}"]
-    return read_settings(with_parent(hydra_app.composed("train", [*overrides, *known])))
 
 
 def _cost(settings: Any, model: Any) -> Cost:
@@ -74,8 +74,8 @@ def _cost(settings: Any, model: Any) -> Cost:
     return Cost(run.stage, tokens, tokens * per_token)
 
 
-def _devices(pipeline: PipelineConfig) -> tuple[int, float]:
-    """How many, and the FLOP/s that a perfect program could reach on each."""
+def _machine(pipeline: PipelineConfig) -> Machine:
+    """The one that is named, or this one."""
     import torch
 
     from nanolit.runtime import devices
@@ -84,8 +84,9 @@ def _devices(pipeline: PipelineConfig) -> tuple[int, float]:
         n, _, name = pipeline.machine.partition("x")
         if name not in devices.PEAK_TFLOPS:
             raise ValueError(f"pipeline.machine: got {name}, allowed: {', '.join(devices.PEAK_TFLOPS)}")
-        return int(n), 1e12 * devices.PEAK_TFLOPS[name][0]
+        return Machine(int(n), 1e12 * devices.PEAK_TFLOPS[name][0], GPU_SHARE)
     device = devices.pick_device("auto")
     given = [s.partition("=")[2] for s in pipeline.training if s.startswith("trainer.devices=")]
     n_here = int(given[0]) if given and given[0].isdigit() else max(torch.cuda.device_count(), 1)
-    return n_here, devices.peak_flops(device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    dtype, share = (torch.float32, CPU_SHARE) if device.type == "cpu" else (torch.bfloat16, GPU_SHARE)
+    return Machine(n_here, devices.peak_flops(device, dtype), share)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nanolit.cli.core_bundle import Core, is_core, open_core
-from nanolit.cli.eval import OF_DATA, TaskEvalConfig, of_tasks
+from nanolit.cli.eval import OF_DATA, task_settings
 from nanolit.cli.evaluation import REPORT_EVERY_S, model_source, refuse_settings
 from nanolit.cli.open_model import hashes, locate, open_model
 from nanolit.cli.score_report import Told, table, write
@@ -22,8 +22,6 @@ from nanolit.inference.weights import prepare
 from nanolit.models.network import Network
 from nanolit.runtime import allocator, devices
 from nanolit.runtime.files import sha256_file
-from nanolit.runtime.suggest import suggest
-from nanolit.runtime.typed import build
 from nanolit.tasks.build import TaskConfig, make_task
 from nanolit.tasks.task import Example, Task
 from nanolit.tokenizers.chat import has_chat_tokens
@@ -37,16 +35,12 @@ class TaskEvaluation:
     def __init__(self, config: dict[str, Any]) -> None:
         why = "is not read where tasks= are asked; leave it out, or evaluate the loss without tasks="
         refuse_settings(OF_DATA, why)
-        own = {key: config[key] for key in (*of_tasks(), "batch_size", "seed", "dtype", "device", "out")}
-        self.sections: dict[str, dict[str, Any]] = own.pop("task")
-        self.settings = build(TaskEvalConfig, own, "")
+        self.sections: dict[str, dict[str, Any]] = config["task"]
+        self.settings = task_settings(config)
         if self.settings.out is None:
             self.settings = replace(self.settings, out=Path("eval.json"))
         self.source = model_source(config["model"])
         self.device = devices.pick_device(self.settings.device)
-        for name in self.sections:
-            if name not in self.settings.tasks:
-                raise ValueError(f"task.{name}: is not among tasks=; {suggest(name, self.settings.tasks, 'task.')}")
 
     def execute(self) -> int:
         """The exit code of the command."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanolit.cli.arguments import data_settings, run_composed
+from nanolit.runtime.files import is_temporary
 from nanolit.runtime.suggest import suggest
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class TrainConfig:
         if path.exists() and not path.is_dir():
             raise ValueError(f"out: {self.out} is a file; choose a folder")
         names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        if "tokenizer.json" not in names:  # the last that is written: what else is there was left by a kill
+            names = {name for name in names - WRITTEN if not is_temporary(name)}
         if others := sorted(names - WRITTEN):
             raise ValueError(
                 f"out: {self.out} holds other things than a tokenizer ({', '.join(others[:3])}); choose another"

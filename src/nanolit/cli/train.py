@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,9 @@ def help_text() -> str:
 def train(config: dict[str, Any]) -> int:
     """One run in this process, and in those that its Trainer starts."""
     from nanolit.cli.run_folder import RunFolder
+    from nanolit.runtime import dist
     from nanolit.runtime import log as logs
+    from nanolit.runtime.files import in_use
 
     folder = RunFolder(Path(config["run_dir"]))
     logs.setup()
@@ -137,10 +140,11 @@ def train(config: dict[str, Any]) -> int:
         if folder.path.exists() and not folder.path.is_dir():
             raise ValueError(f"run_dir: {folder.path} is a file; choose another run_dir")
         folder.path.mkdir(parents=True, exist_ok=True)
-        logs.setup(folder.path / "run.log")
-        from nanolit.cli.training_run import TrainingRun
+        with in_use(folder.path, "run_dir") if dist.is_main() else nullcontext():
+            logs.setup(folder.path / "run.log")
+            from nanolit.cli.training_run import TrainingRun
 
-        return TrainingRun(settings, config, folder).execute()
+            return TrainingRun(settings, config, folder).execute()
     except Exception as error:
         log.debug("failed", exc_info=error)  # reaches run.log, if there is one by now
         raise

@@ -31,8 +31,8 @@ class PromptParts:
 
 
 class PromptData(pl.LightningDataModule):
-    """`make_prompt(ids, name, task, example)` makes what the module is handed; `n_spare`: further questions for each
-    one that is asked.
+    """`make_prompt(ids, name, task, example, place)` makes what the module is handed; `n_spare`: further questions for
+    each one that is asked.
     """
 
     trainer: pl.Trainer
@@ -60,10 +60,10 @@ class PromptData(pl.LightningDataModule):
         rounds = 1 + self.n_spare
         numbers = window_of(np.arange(step * n * rounds, (step + 1) * n * rounds), len(self.mixture), self.seed, True)
         share = n // world_size
-        mine = numbers.reshape(rounds, n)[:, rank * share : (rank + 1) * share].reshape(-1)
-        return [self._prompt(int(number)) for number in mine]
+        places = np.arange(rounds * n).reshape(rounds, n)[:, rank * share : (rank + 1) * share].reshape(-1)
+        return [self._prompt(int(numbers[place]), int(place)) for place in places]
 
-    def _prompt(self, number: int) -> Any:
+    def _prompt(self, number: int, place: int) -> Any:
         which, inner = self.mixture.place(number)
         task, name = self.mixture.tasks[which], self.mixture.names[which]
         example = task[inner]
@@ -73,7 +73,7 @@ class PromptData(pl.LightningDataModule):
                 f"data.tasks.{name}: example {inner} takes {len(ids)} tokens, and the model reads "
                 f"{self.block_size} with the answer; leave it out by start=, stop= and step="
             )
-        return self.make_prompt(ids, name, task, example)
+        return self.make_prompt(ids, name, task, example, place)
 
     def notes(self) -> list[str]:
         n = self.batch_size // self.n_samples

@@ -32,6 +32,7 @@ class Written:
     finish: Literal["stop", "length"]
     is_drawn: list[bool] = field(default_factory=list, repr=False)  # of each id; the others a tool has said
     logprobs: list[float] = field(default_factory=list, repr=False)  # by the model, where wanted; 0 of forced ones
+    drawn_logprobs: list[float] = field(default_factory=list, repr=False)  # by what was drawn from: hotter, or cut off
 
 
 def write_answers(
@@ -65,8 +66,9 @@ def write_answers(
 
 def _written(row: Row, events: list[Event]) -> Written:
     logprobs = [event.scores.logprob if event.scores else 0.0 for event in events]
+    drawn = [event.scores.sampled_logprob if event.scores else 0.0 for event in events]
     finish: Literal["stop", "length"] = "length" if row.finish == "length" else "stop"
-    return Written(row.written, finish, [not event.is_forced for event in events], logprobs)
+    return Written(row.written, finish, [not event.is_forced for event in events], logprobs, drawn)
 
 
 def _request(question: Question) -> Request:
@@ -95,6 +97,8 @@ def _run(engine: Engine, tokenizer: Tokenizer, on_progress: Callable[[int], None
                 if stream.ended and row.finish is None:
                     engine.cancel(row)
                     n_done += 1
+                if stream.ended:
+                    row.finish = "stop"  # with its last token perhaps
             n_done += event.finish is not None
         on_progress(n_done)
     return told

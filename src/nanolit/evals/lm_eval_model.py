@@ -21,6 +21,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from nanolit.evals.generative import Question, write_answers
 from nanolit.inference.params import SamplingParams
+from nanolit.inference.text import before_stop
 from nanolit.models.network import Network
 from nanolit.runtime.seeds import derive
 from nanolit.runtime.suggest import suggest
@@ -191,7 +192,7 @@ class LanguageModel(TemplateLM):
         specials = set(self.ours.specials.values())
         plain = self.ours.decode(token for token in ids if token not in specials)
         text = text_said(ids, self.ours) if self._is_chat(context) else plain
-        return min((text.partition(end)[0] for end in question.params.stop), key=len, default=text)
+        return before_stop(text, question.params.stop)
 
     def _is_chat(self, context: str) -> bool:
         """What our template has written begins with a special token; elsewhere the names of these are text."""

@@ -9,10 +9,11 @@ from typing import Protocol
 from nanolit.evals.asking import Template
 from nanolit.inference.generate import text_prompt
 from nanolit.inference.request import Interjection
+from nanolit.inference.text import before_stop
 from nanolit.inference.tool_calls import ToolCalls
 from nanolit.inference.tools import tools_by_name
 from nanolit.tasks.task import Example, Task
-from nanolit.tokenizers.chat import ASSISTANT_END, REMEDY, has_chat_tokens, render_prompt, text_said
+from nanolit.tokenizers.chat import REMEDY, ends_of_answer, has_chat_tokens, render_prompt, text_said
 from nanolit.tokenizers.messages import Conversation, Message, check, merge_system
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -56,7 +57,7 @@ class Chat:
     def __init__(self, tokenizer: Tokenizer, shots: Sequence[Example] = ()) -> None:
         self.tokenizer = tokenizer
         self.told = "chat, as tokenizers/chat.py renders it" + (", shots as earlier turns" if shots else "")
-        self.stop_ids = frozenset([tokenizer.specials[ASSISTANT_END]])
+        self.stop_ids = ends_of_answer(tokenizer)
         self._before = [message for shot in shots for message in merge_system(check(shot.messages))]
 
     def _conversation(self, example: Example) -> Conversation:
@@ -115,7 +116,7 @@ class Completion:
 
     def said(self, ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(token for token in ids if token not in self.stop_ids)
-        return text.partition(self.stop[0])[0].strip()
+        return before_stop(text, self.stop).strip()
 
 
 def _asked(messages: Conversation) -> str:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from nanolit.evals.asking import AskConfig
 from nanolit.evals.categorical import letter_logprobs
-from nanolit.evals.generative import Question, write_answers
+from nanolit.evals.generative import Question, Written, write_answers
 from nanolit.evals.pass_at_k import pass_at_k
 from nanolit.evals.prompts import Prompts, cropped, make_prompts
 from nanolit.evals.score import Score, mean_and_error, prompt_hash
 from nanolit.inference.params import SamplingParams
+from nanolit.inference.text import before_stop
 from nanolit.models.network import Network
 from nanolit.runtime.seeds import derive
 from nanolit.tasks.task import Example, Task
@@ -162,7 +163,8 @@ class _Asking:
     def write(self, examples: Sequence[Example], asked: Sequence[int]) -> list[_Answer]:
         config, reads = self.config, self.network.config.block_size
         n_new = config.max_new_tokens or self.task.max_new_tokens
-        params = SamplingParams(n_new, config.temperature, config.top_k, stop=self.prompts.stop)
+        stop = self.prompts.stop + self.task.stop
+        params = SamplingParams(n_new, config.temperature, config.top_k, stop=stop)
         interject = self.prompts.interject(self.task)
         questions = []
         for index, example in zip(asked, examples, strict=True):
@@ -171,11 +173,14 @@ class _Asking:
             questions.append(Question(ids, seeded, self.prompts.stop_ids, interject, config.n_samples))
         told = partial(self._told, n_all=len(questions) * config.n_samples)
         written = write_answers(self.network, self.tokenizer, questions, config.batch_size, told)
-        said = [tuple(self.prompts.said(answer.ids) for answer in answers) for answers in written]
+        said = [tuple(map(self._said, answers)) for answers in written]
         return [
             _Answer(texts, {"ended": [answer.finish for answer in answers]})
             for texts, answers in zip(said, written, strict=True)
         ]
+
+    def _said(self, answer: Written) -> str:
+        return before_stop(self.prompts.said(answer.ids), self.task.stop)
 
     def _told(self, n_done: int, n_all: int) -> None:
         self.on_progress(n_done, n_all)

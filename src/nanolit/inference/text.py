@@ -49,6 +49,11 @@ class TextStream:
         return text[: len(text) - keep]
 
 
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """A whole text up to the first of the stop strings."""
+    return min((text.partition(end)[0] for end in stop), key=len, default=text)
+
+
 def _longest_beginning(text: str, stop: str) -> int:
     """Length of the longest end of `text` that is a beginning of `stop`."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -22,7 +22,7 @@ from nanolit.inference.tool_calls import ToolCalls
 from nanolit.inference.tools import Calculator, Tool
 from nanolit.models.gpt import GPT
 from nanolit.models.network import Network
-from nanolit.tokenizers.chat import ASSISTANT_END, BOS, has_chat_tokens
+from nanolit.tokenizers.chat import ends_of_answer, has_chat_tokens
 from nanolit.tokenizers.protocol import Tokenizer
 
 Deliver = Callable[[list[Piece]], None]
@@ -257,10 +257,10 @@ class Worker:
 
     def _in_ids(self, request: TextRequest) -> Request:
         """An answer ends with its turn, or where a new conversation would begin; a text at the end of text."""
-        tokenizer, specials = self.tokenizer, self.tokenizer.specials
+        tokenizer = self.tokenizer
         if request.chat and self._tool_calls is None:
             raise ValueError("chat: this tokenizer has no chat tokens; ask for a text")
-        ends = {specials[ASSISTANT_END], specials[BOS]} if request.chat else {tokenizer.eot_id} - {None}
+        ends = ends_of_answer(tokenizer) if request.chat else {tokenizer.eot_id} - {None}
         return Request(
             request.prompt,
             request.params,

@@ -192,11 +192,21 @@ class GPT(nn.Module):
         """
         x = self.features(ids, cache, documents)  # (B, T, C)
         if targets is not None:
-            return nll(self.logits(x), targets)
+            return self._nll(x, targets)
         if last_only:
             x = x[:, -1:] if cache is None else cache.last(x)  # (B, 1, C)
         # Rows that only pad the vocabulary compete in the training softmax, as in nanoGPT, but nobody may draw them.
         return self.logits(x)[..., : self.config.vocab_size]
+
+    def _nll(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Of what the head reads (B,T,C). Where nothing is asked it reads nothing: most of a conversation, and a small
+        model is mostly head. Not on an accelerator, which would have to be waited for to know how many these are.
+        """
+        asked = targets != IGNORE  # (B, T)
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or asked.all():
+            return nll(self.logits(x), targets)
+        found = F.cross_entropy(self.logits(x[asked]), targets[asked], reduction="none")
+        return found.new_zeros(targets.shape).masked_scatter(asked, found)
 
     def score(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """For evaluation, in one pass: negative log-likelihood (B,T), and whether the likeliest token is the target."""

@@ -49,9 +49,14 @@ def gather(folder: Path, name: str, stages: Sequence[str], dollars_per_hour: flo
         sections.append(_training(f"{title} training" if stage == "base" else title, folder / stage))
         for what, result in evaluations[stage].items():
             sections.append(_evaluation(f"{title}: {what}", result))
-    seconds = sum(part["seconds"] for part in parts)
-    total = [("wall-clock time", duration(seconds))]
-    if dollars_per_hour is not None:
+    ended = [part for part in parts if "seconds" in part]
+    seconds = sum(part["seconds"] for part in ended)
+    n_killed = len(parts) - 2 * len(ended)  # each begins with a line of its own
+    beside = f", and what {n_killed} part(s) took that were killed" if n_killed > 0 else ""
+    total = [("wall-clock time", duration(seconds) + beside)]
+    if dollars_per_hour is None:
+        total.append(("cost", "not known; pipeline.dollars_per_hour= is what the machine costs"))
+    else:
         total.append(("cost", f"${seconds / 3600 * dollars_per_hour:,.2f} at ${dollars_per_hour:g} an hour"))
     columns, summary = _summary(stages, evaluations)
     return Report(name, head, [s for s in sections if s.rows or s.scores or s.text], columns, summary, total)
@@ -83,8 +88,20 @@ def _tokenizer(folder: Path) -> list[Section]:
         found.append(Section("Tokenizer training", rows))
     told = _json(folder / "tokenizer_eval" / "tokenizer_eval.json")
     if told:
-        found.append(Section("Tokenizer evaluation", text=json.dumps(told, indent=1)))
+        found.append(Section("Tokenizer evaluation", text=_compression(told["texts"])))
     return found
+
+
+def _compression(texts: list[dict[str, Any]]) -> str:
+    """Bytes for each token, of ours and of others, and by how much ours needs fewer tokens."""
+    others = list(texts[0]["difference_percent"])
+    lines = [f"{'bytes for each token':<22}{'ours':>8}" + "".join(f"{name:>14}" for name in others)]
+    for text in texts:
+        ratios = text["bytes_per_token"]
+        ours = next(value for name, value in ratios.items() if name not in others)
+        compared = (f"{ratios[name]:.2f} ({text['difference_percent'][name]:+.0f} %)" for name in others)
+        lines.append(f"{text['text']:<22}{ours:>8.2f}" + "".join(f"{shown:>14}" for shown in compared))
+    return "\n".join(lines)
 
 
 def _training(title: str, run: Path) -> Section:

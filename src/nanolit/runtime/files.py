@@ -6,13 +6,17 @@ disk at any moment leaves the old content or the new, never a part. Errors of th
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+IN_USE = ".in_use"  # the lock of a folder; it stays there: taking it away would let two in
 
 
 @contextmanager
@@ -71,6 +75,34 @@ def locked(root: Path, name: str, waiting: Callable[[], None] = lambda: None) ->
         lock.release()
 
 
+@contextmanager
+def in_use(folder: Path, setting: str, patience_s: float = 30.0) -> Iterator[None]:
+    """While no other process works in `folder`, which the user knows as `setting`. One that was told to stop may need a
+    moment to save, so it is waited for.
+    """
+    from filelock import FileLock, Timeout
+
+    lock: FileLock | None = FileLock(folder / IN_USE)
+    assert lock is not None
+    try:
+        try:
+            lock.acquire(timeout=0.1)
+        except Timeout:
+            logging.getLogger("nanolit").info("%s is in use by another process; waiting for it to end", folder)
+            lock.acquire(timeout=patience_s)
+    except Timeout:
+        raise ValueError(
+            f"{setting}: {folder} is in use by another process; end that one, or choose another {setting}"
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     text = (
@@ -113,6 +145,11 @@ def _temporary_sibling(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Of what is being written, or was when it was killed."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{12}\.tmp", name) is not None
 
 
 def _sync(path: Path) -> None:

@@ -31,6 +31,7 @@ class Task:
     kind: Literal["chat", "categorical", "generative"] = "chat"
     by_chance: float = 0.0  # the share of right answers of who guesses
     max_new_tokens: int = 512
+    stop: tuple[str, ...] = ()  # texts that end an answer, beside the end of the turn
     tools: tuple[str, ...] = ()  # which may be called in an answer, by name: calculator
     files: tuple[str, ...] = ()  # what its examples were read from: decides, with its settings, what they are
     extractor: str = "whole answer"  # what is compared, told with a score
@@ -61,6 +62,11 @@ class Task:
     def reward(self, example: Example, said: str) -> float:
         return float(self.evaluate(example, said))
 
+    def judge(self, example: Example, said: str) -> tuple[bool, float]:
+        """Whether it is right, and its reward; judged once where these are the same, for it may be a program to run."""
+        is_right = self.evaluate(example, said)
+        return is_right, float(is_right) if type(self).reward is Task.reward else self.reward(example, said)
+
 
 class TaskSlice(Task):
     """Every `step`-th example of a task, from `start` on, before `stop`."""
@@ -71,7 +77,7 @@ class TaskSlice(Task):
         self.task, self._numbers = task, range(len(task))[start:stop:step]
         if not self._numbers:
             raise ValueError(f"start: got {start}:{stop}:{step} of {len(task)} examples, which are none; widen it")
-        for name in ("kind", "by_chance", "max_new_tokens", "tools", "files", "extractor"):
+        for name in ("kind", "by_chance", "max_new_tokens", "stop", "tools", "files", "extractor"):
             setattr(self, name, getattr(task, name))
 
     def __len__(self) -> int:
@@ -88,6 +94,9 @@ class TaskSlice(Task):
 
     def reward(self, example: Example, said: str) -> float:
         return self.task.reward(example, said)
+
+    def judge(self, example: Example, said: str) -> tuple[bool, float]:
+        return self.task.judge(example, said)
 
 
 class TaskSequence(Task):

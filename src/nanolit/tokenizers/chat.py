@@ -167,6 +167,11 @@ def parts_of(ids: Iterable[int], tokenizer: Tokenizer) -> list[Part]:
     return [Part(type=kind, text=tokenizer.decode(part)) for kind, part in found if part or kind != "text"]
 
 
+def ends_of_answer(tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids that end a turn of the assistant; it may begin the next conversation without ending its turn."""
+    return frozenset([tokenizer.specials[ASSISTANT_END], tokenizer.specials[BOS]])
+
+
 def text_said(ids: Iterable[int], tokenizer: Tokenizer) -> str:
     """The text of an answer: without calls of tools, and without what they said."""
     return "".join(part["text"] for part in parts_of(ids, tokenizer) if part["type"] == "text")

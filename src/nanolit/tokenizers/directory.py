@@ -165,8 +165,6 @@ def save(tokenizer: Vocabulary, folder: Path | str) -> None:
     if tokenizer.origin is not None:
         tokenizer.origin.write(folder, tokenizer.kind, tokenizer.fingerprint)
         return
-    with atomic_path(folder / TOKENIZER) as temporary:
-        temporary.write_text(tokenizer.to_hugging_face().to_str(pretty=True), encoding="utf-8")
     begin, end = tokenizer.name_of(tokenizer.bos_id), tokenizer.name_of(tokenizer.eot_id)
     config = {
         "kind": tokenizer.kind,
@@ -179,6 +177,8 @@ def save(tokenizer: Vocabulary, folder: Path | str) -> None:
     if has_chat_tokens(tokenizer):
         config["chat_template"] = chat_template()
     write_json(folder / CONFIG, config)
+    with atomic_path(folder / TOKENIZER) as temporary:  # the last: where it is, the tokenizer is whole
+        temporary.write_text(tokenizer.to_hugging_face().to_str(pretty=True), encoding="utf-8")
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:

@@ -2,7 +2,7 @@
 
 A batch says which optimizer step it is of, which part of that step's answers it is, and, with the first part, the
 questions. It is the language model's module with another loss; optimizer, schedule, clipping and checkpoints are the
-same. What the engine draws depends on (seed, step, question) alone, so a run goes on bit for bit.
+same. What the engine draws depends on (seed, step, place of the question) alone, so a run goes on bit for bit.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from nanolit.runtime.seeds import derive
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.language_model import LanguageModel
 from nanolit.training.policy_loss import RLConfig, advantages, divergence, policy_loss, token_weights
-from nanolit.training.rollouts import IGNORE, Answer, Prompt, Rollouts, as_rows, roll_out
+from nanolit.training.rollouts import IGNORE, Answer, Prompt, Rollouts, as_rows, roll_out, together
 
 Group = list[Answer]
 
@@ -76,17 +76,16 @@ class Policy(LanguageModel):
     # Answers
 
     def _roll_out(self, prompts: list[Prompt], step: int) -> None:
-        """`prompts`: those of the step, then spare ones that may take their places."""
+        """`prompts`: those of the step, then spare ones that may take their places, round by round."""
         n = len(prompts) // (1 + self.rl.resample)
-        groups = self._answer(prompts[:n], step, 0)
-        share_dull = sum(map(_is_dull, groups)) / n
-        for attempt in range(1, self.rl.resample + 1):
+        groups = self._answer(prompts[:n], step)
+        told = self._describe(groups)
+        for first in range(n, len(prompts), n):
             places = [i for i, group in enumerate(groups) if _is_dull(group)]
-            if not places:
-                break
-            spare = prompts[attempt * n :][: len(places)]
-            for place, group in zip(places, self._answer(spare, step, attempt), strict=True):
+            again = self._answer([prompts[first + i] for i in places], step) if places else []
+            for place, group in zip(places, again, strict=True):
                 groups[place] = group
+        told["rl/zero_variance_left"] = sum(map(_is_dull, groups)) / n
         self.answers = groups
         rewards = torch.tensor([[answer.reward for answer in group] for group in groups], dtype=torch.float32)  # (G, N)
         gains = advantages(rewards, self.rl.group_std)
@@ -95,26 +94,32 @@ class Policy(LanguageModel):
         here = torch.tensor([n_drawn, rewards.numel()], device=self.device)
         everywhere = self.trainer.strategy.reduce(here, reduce_op="sum").tolist()
         self._counts = int(everywhere[0]), int(everywhere[1])
-        told = self._describe(groups, rewards) | {"rl/zero_variance": share_dull}
         values = torch.tensor(list(told.values()), device=self.device, dtype=torch.float64)
         reduced = self.trainer.strategy.reduce(values, reduce_op="mean").tolist()
         self.more_metrics.append(dict(zip(told, reduced, strict=True)))
 
-    def _answer(self, prompts: list[Prompt], step: int, attempt: int) -> list[Group]:
-        seed = derive(self.seed, "rollout", step, attempt, self.global_rank)
-        return roll_out(self.network, self.tokenizer, prompts, self.rl, seed)
+    def _answer(self, prompts: list[Prompt], step: int) -> list[Group]:
+        return roll_out(self.network, self.tokenizer, prompts, self.rl, derive(self.seed, "rollout", step))
 
-    def _describe(self, groups: list[Group], rewards: Tensor) -> dict[str, float]:
+    def _describe(self, groups: list[Group]) -> dict[str, float]:
+        """Of the questions as they came, before any has taken another's place."""
         answers = [answer for group in groups for answer in group]
-        drawn = [p for a in answers for p, is_drawn in zip(a.logprobs, a.is_drawn, strict=True) if is_drawn]
-        right = [sum(answer.reward >= 1 for answer in group) for group in groups]
+        drawn = [
+            (logprob, drawn_from)
+            for a in answers
+            for logprob, drawn_from, is_drawn in zip(a.logprobs, a.drawn_logprobs, a.is_drawn, strict=True)
+            if is_drawn
+        ]
+        right = [sum(answer.is_right for answer in group) for group in groups]
         n = self.rl.n_samples
         told = {
-            "rl/reward": rewards.mean().item(),
-            "rl/zero_variance_left": sum(map(_is_dull, groups)) / len(groups),
+            "rl/reward": sum(answer.reward for answer in answers) / len(answers),
+            "rl/zero_variance": sum(map(_is_dull, groups)) / len(groups),
             "rl/length": sum(len(answer.ids) for answer in answers) / len(answers),
             "rl/cut_off": sum(not answer.is_whole for answer in answers) / len(answers),
-            "rl/entropy": -sum(drawn) / len(drawn),  # an estimate without bias, from what was drawn
+            # Estimates from what was drawn; the second is 0 where that is the policy itself.
+            "rl/entropy": -sum(logprob for logprob, _ in drawn) / len(drawn),
+            "rl/sampler_kl": sum(drawn_from - logprob for logprob, drawn_from in drawn) / len(drawn),
         }
         for k in (k for k in (1, 2, 4, 8, 16, 32, 64) if k <= n):
             told[f"rl/pass@{k}"] = sum(pass_at_k(n, c, k) for c in right) / len(right)
@@ -138,12 +143,25 @@ class Policy(LanguageModel):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         if self._rollouts is not None and self.trainer.global_step % self.rl.updates_per_rollout:
-            checkpoint["rollouts"] = {"rows": self._rollouts.state(), "counts": self._counts}
+            checkpoint["rollouts"] = {"rows": self._of_all_processes(), "counts": self._counts}
+
+    def _of_all_processes(self) -> list[dict[str, Any]]:
+        """One process writes the checkpoint, and each has answers of its own."""
+        assert self._rollouts is not None
+        mine = self._rollouts.to(torch.device("cpu")).state()
+        if self.trainer.world_size == 1:
+            return [mine]
+        everyones: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(everyones, mine)
+        return everyones
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if kept := checkpoint.get("rollouts"):
-            self._rollouts, self._counts = Rollouts(**kept["rows"]), tuple(kept["counts"])
+            shares = [Rollouts(**rows) for rows in kept["rows"]]
+            n, rank = self.trainer.world_size, self.trainer.global_rank
+            self._rollouts = shares[rank] if len(shares) == n else together(shares).of_process(rank, n)
+            self._counts = tuple(kept["counts"])
 
     def write_samples(self, path: Path) -> None:
         """The last answers, to be read: a group after the other."""

@@ -9,16 +9,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nanolit.evals.generative import Question, Written, write_answers
 from nanolit.inference.params import SamplingParams
+from nanolit.inference.text import before_stop
 from nanolit.inference.tool_calls import ToolCalls
 from nanolit.inference.tools import tools_by_name
 from nanolit.models.network import Network
 from nanolit.runtime.seeds import derive
 from nanolit.tasks.task import Example, Task
-from nanolit.tokenizers.chat import ASSISTANT_END, text_said
+from nanolit.tokenizers.chat import ends_of_answer, text_said
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.policy_loss import RLConfig
 
@@ -30,18 +32,21 @@ class Prompt(NamedTuple):
     task_name: str
     task: Task
     example: Example
+    place: int = 0  # among all questions of the step, of every process: what is drawn depends on it and on no process
 
 
 class Answer(NamedTuple):
-    """One sample; `logprobs` are the sampler's, of drawn tokens only."""
+    """One sample."""
 
     prompt: Prompt
     ids: list[int]
     is_drawn: list[bool]  # or forced by a tool
-    logprobs: list[float]
+    logprobs: list[float]  # by the policy when it was drawn, of drawn tokens only
     is_whole: bool  # it has ended, not been cut off
     text: str
+    is_right: bool
     reward: float
+    drawn_logprobs: list[float]  # by what was drawn from, which is the policy itself at temperature 1 without top_k
 
 
 @dataclass
@@ -63,8 +68,19 @@ class Rollouts:
         inputs, targets, sampled = (g[start:stop, :width] for g in (self.inputs, self.targets, self.sampled))
         return Rollouts(inputs, targets, sampled, self.advantages[start:stop], self.times[start:stop], lengths)
 
+    def of_process(self, rank: int, world_size: int) -> "Rollouts":
+        """Every so-many-th row; one that counts nothing, if there are fewer rows than processes."""
+        mine = slice(rank, None, world_size)
+        if rank >= len(self.lengths):
+            return self.part(len(self.lengths), len(self.lengths) + 1)
+        tensors = self.inputs, self.targets, self.sampled, self.advantages, self.times
+        inputs, targets, sampled, advantages, times = (g[mine] for g in tensors)
+        return Rollouts(inputs, targets, sampled, advantages, times, self.lengths[mine])
+
     def to(self, device: torch.device) -> "Rollouts":
-        return replace(self, **{name: g.to(device) for name, g in self.state().items() if isinstance(g, Tensor)})
+        tensors = self.inputs, self.targets, self.sampled, self.advantages, self.times
+        inputs, targets, sampled, advantages, times = (g.to(device) for g in tensors)
+        return Rollouts(inputs, targets, sampled, advantages, times, self.lengths)
 
     def state(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -74,12 +90,13 @@ def roll_out(
     network: Network, tokenizer: Tokenizer, prompts: Sequence[Prompt], config: RLConfig, seed: int
 ) -> list[list[Answer]]:
     """A group for each prompt, rewarded. What was cut off is worth nothing: to end is to be learnt too."""
-    end = frozenset([tokenizer.specials[ASSISTANT_END]])
+    end = ends_of_answer(tokenizer)
     questions = []
-    for i, prompt in enumerate(prompts):
-        n_new = min(config.max_new_tokens, prompt.task.max_new_tokens)
-        params = SamplingParams(n_new, config.temperature, config.top_k, seed=derive(seed, "prompt", i) % 2**62)
-        tools = tools_by_name(prompt.task.tools)
+    for prompt in prompts:
+        task = prompt.task
+        n_new, drawn_by = min(config.max_new_tokens, task.max_new_tokens), derive(seed, "prompt", prompt.place) % 2**62
+        params = SamplingParams(n_new, config.temperature, config.top_k, stop=task.stop, seed=drawn_by)
+        tools = tools_by_name(task.tools)
         interject = ToolCalls(tokenizer, tools) if tools else None
         questions.append(Question(list(prompt.ids), params, end, interject, config.n_samples, with_logprobs=True))
     written = write_answers(network, tokenizer, questions, config.n_slots)
@@ -90,9 +107,23 @@ def roll_out(
 
 
 def _answer(prompt: Prompt, written: Written, tokenizer: Tokenizer) -> Answer:
-    text, is_whole = text_said(written.ids, tokenizer), written.finish == "stop"
-    reward = prompt.task.reward(prompt.example, text) if is_whole else 0.0
-    return Answer(prompt, written.ids, written.is_drawn, written.logprobs, is_whole, text, reward)
+    text, is_whole = before_stop(text_said(written.ids, tokenizer), prompt.task.stop), written.finish == "stop"
+    is_right, reward = prompt.task.judge(prompt.example, text) if is_whole else (False, 0.0)
+    drawn = written.drawn_logprobs
+    return Answer(prompt, written.ids, written.is_drawn, written.logprobs, is_whole, text, is_right, reward, drawn)
+
+
+def together(shares: Sequence[Rollouts]) -> Rollouts:
+    """Of all processes."""
+    width = max(share.inputs.size(1) for share in shares)
+
+    def joined(name: str, filling: float) -> Tensor:
+        tensors = [getattr(share, name) for share in shares]
+        return torch.cat([F.pad(g, (0, width - g.size(1)), value=filling) for g in tensors])
+
+    inputs, targets, sampled = joined("inputs", 0), joined("targets", IGNORE), joined("sampled", 0)
+    gains, times = (torch.cat([getattr(share, name) for share in shares]) for name in ("advantages", "times"))
+    return Rollouts(inputs, targets, sampled, gains, times, [n for share in shares for n in share.lengths])
 
 
 def as_rows(groups: Sequence[Sequence[Answer]], advantages: Tensor, with_dull: bool, device: torch.device) -> Rollouts:

@@ -13,7 +13,7 @@ from nanolit.inference.generate import generate
 from nanolit.inference.params import TEMPERATURE, SamplingParams
 from nanolit.inference.tool_calls import ToolCalls
 from nanolit.inference.tools import Calculator
-from nanolit.tokenizers.chat import ASSISTANT_END, has_chat_tokens, render_prompt, text_said
+from nanolit.tokenizers.chat import ends_of_answer, has_chat_tokens, render_prompt, text_said
 from nanolit.tokenizers.messages import Message
 from nanolit.tokenizers.protocol import Tokenizer
 from nanolit.training.cadence import Cadence
@@ -88,7 +88,7 @@ def require_chat(tokenizer: Tokenizer) -> None:
 
 def ask(network: Any, tokenizer: Tokenizer, questions: list[str], params: SamplingParams) -> list[str]:
     """One answer to each question, with the calculator at hand."""
-    end = frozenset([tokenizer.specials[ASSISTANT_END]])
+    end = ends_of_answer(tokenizer)
     tools = ToolCalls(tokenizer, [Calculator()])
     asked = [
         Question(render_prompt([Message(role="user", content=text)], tokenizer), params, end, tools)
