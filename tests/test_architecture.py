@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "data": {"village", "tasks", "tokenizers"},
     "interop": {"models", "tokenizers"},
     "inference": {"models", "tokenizers"},
-    "evals": {"inference", "tasks", "tokenizers", "models"},
+    "evals": {"village", "inference", "tasks", "tokenizers", "models"},
     "datamodules": {"data", "tasks", "tokenizers"},
     "training": {"models", "optim", "inference", "evals", "tasks", "tokenizers"},
     "serve": {"inference", "tokenizers"},

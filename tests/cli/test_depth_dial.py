@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from nanolit.cli import depth_dial, hydra_app
 from nanolit.cli.main import main
@@ -12,6 +13,7 @@ from nanolit.cli.settings import Settings, read_settings, with_vocabulary
 from nanolit.cli.train import with_defaults
 from nanolit.models.accounting import parameter_counts
 from nanolit.models.config import GPTConfig
+from nanolit.optim.build import build_optimizer, optimizer_config
 from nanolit.optim.schedules import schedule
 from nanolit.tokenizers.byte import ByteTokenizer
 
@@ -236,3 +238,20 @@ def test_a_small_depth_trains_on_the_village(tmp_path, village_root, capfd):
     assert (summary["status"], summary["step"]) == ("finished", 2)
     assert main([argument.replace("max_steps=2", "max_steps=3") for argument in command]) == 0, "goes on"
     assert json.loads((tmp_path / "summary.json").read_text())["step"] == 3
+
+
+@pytest.mark.parametrize("depth", [4, 20, 32])
+@pytest.mark.parametrize("stage", ["mid", "sft", "rl"])
+def test_later_stages_have_the_rates_of_pretraining(compose, depth, stage):
+    """They find the width in the model that they go on from, pretraining has it from the dial."""
+    dialled = compose(NANOCHAT, f"model.depth={depth}")
+    later = compose(f"experiment=nanochat_{stage}", "parent=x")
+    width = dialled["model"]["n_embd"]
+    shapes = {"token_embedding.weight": (9, width), "head.weight": (9, width), "blocks.0.mlp.up.weight": (4, 4)}
+    named = [(name, torch.nn.Parameter(torch.zeros(*shape))) for name, shape in shapes.items()]
+    rates = []
+    for config in (dialled, later):
+        optimizer = build_optimizer(named, optimizer_config(config["optimizer"]))
+        rates.append({group["name"]: group["lr"] for group in optimizer.param_groups})
+    assert rates[0] == pytest.approx(rates[1])
+    assert rates[0]["embeddings"] == pytest.approx(0.2 * (width / 768) ** -0.5)

@@ -123,3 +123,13 @@ def test_the_configuration_is_chosen_by_kind() -> None:
 def test_a_wrong_setting_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         optimizer_config(values)
+
+
+def test_rates_fall_with_the_width_where_they_hold_at_one() -> None:
+    parts = {"token_embedding.weight": (9, 192), "head.weight": (9, 192), "blocks.0.mlp.up.weight": (4, 4)}
+    named = [(name, torch.nn.Parameter(torch.zeros(*shape))) for name, shape in parts.items()]
+    optimizer = build_optimizer(named, MuonConfig(lr=0.02, embedding_lr=0.2, head_lr=0.004, reference_width=768))
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == {"embeddings": pytest.approx(0.4), "head": pytest.approx(0.008), "block matrices": 0.02}
+    with pytest.raises(ValueError, match=r"optimizer\.reference_width: got 0"):
+        MuonConfig(reference_width=0)

@@ -11,6 +11,8 @@ import torch
 
 from nanolit.cli.main import main
 from nanolit.evals.asking import AskConfig
+from nanolit.evals.core import evaluate_core
+from nanolit.evals.core_bundle import open_core
 from nanolit.evals.score_task import score_task
 from nanolit.inference.load import load
 from nanolit.tasks.build import make_task
@@ -79,9 +81,35 @@ def test_it_goes_on_as_if_nothing_had_been(asked, small_run, tmp_path):
     assert [step for step, _ in steps] == [3, 4]
 
 
+def test_core_and_samples_are_asked_as_an_evaluation_asks_them(small_run, tmp_path):
+    asked = [
+        *(
+            "callbacks=task_scores",
+            "+task@callbacks.task_scores.tasks.core=village_core",
+            "callbacks.task_scores.n_items=3",
+        ),
+        *("+task@callbacks.task_scores.tasks.math=village_math", "callbacks.task_scores.at_start=true"),
+        *("callbacks.task_scores.n_samples=2", "callbacks.task_scores.temperature=1", "callbacks.task_scores.seed=5"),
+        "callbacks.task_scores.max_new_tokens=6",
+    ]
+    assert train(small_run, tmp_path / "run", *asked, "model.block_size=256", steps=2) == 0
+    told = [line for line in records(tmp_path / "run") if is_score(line)]
+    assert [line["step"] for line in told] == [0, 2]
+    core = open_core("core", {"_target_": "nanolit.evals.core_config.CoreConfig", "bundle": "village"})
+    network, tokenizer = load(tmp_path / "run", "cpu")
+    stored = weights(tmp_path / "run").items()
+    network.load_state_dict({key.removeprefix("network."): v for key, v in stored if "network." in key})
+    found = evaluate_core(network, tokenizer, core.bundle, max_per_task=3)
+    assert told[-1]["task/core/mean"] == pytest.approx(found.mean.value)
+    for score in found.scores:
+        assert told[-1][f"task/{score.task}/{score.metric}"] == score.value
+    assert {"task/math/strict pass@1", "task/math/strict pass@2"} <= told[-1].keys()
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
+        ([*ASKED, "callbacks.task_scores.n_samples=2"], "callbacks.task_scores.n_samples: got 2, at temperature=0 all"),
         (["callbacks=task_scores"], "callbacks.task_scores.tasks: names none"),
         ([*ASKED, "callbacks.task_scores.n_items=0"], "callbacks.task_scores.n_items: got 0, must be at least 1"),
         ([*ASKED, "callbacks.task_scores.every_steps=-1"], "callbacks.task_scores.every_steps: got -1"),

@@ -185,7 +185,7 @@ def check(part: Part) -> Any:
 
 def missing_files(part: Part) -> Iterator[str]:
     """What a part will want to read and nobody makes, one line each."""
-    from nanolit.cli.core_bundle import is_core
+    from nanolit.evals.core_bundle import is_core
 
     data = part.settings.get("data") or {}
     sections = {f"task.{name}": section for name, section in (part.settings.get("task") or {}).items()}

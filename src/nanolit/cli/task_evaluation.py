@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from nanolit.cli.core_bundle import Core, is_core, open_core
 from nanolit.cli.eval import OF_DATA, task_settings
 from nanolit.cli.evaluation import REPORT_EVERY_S, model_source, refuse_settings
 from nanolit.cli.open_model import hashes, locate, open_model
 from nanolit.cli.score_report import Told, table, write
 from nanolit.evals.chat_core import means
 from nanolit.evals.core import as_json, evaluate_core
+from nanolit.evals.core_bundle import Core, is_core, open_core
 from nanolit.evals.score_task import choose_shots, refuse_chat, score_task
 from nanolit.inference.weights import prepare
 from nanolit.models.network import Network

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -54,6 +54,7 @@ class MuonConfig:
     value_embedding_lr: float | None = None  # None: half of embedding_lr, nanochat's choice
     head_lr: float = 0.004  # of an untied head
     vector_lr: float = 0.02
+    reference_width: int | None = None  # at which embedding_lr and head_lr hold; they fall as 1 / sqrt(width)
     betas: tuple[float, float] = (0.8, 0.95)
     eps: float = 1e-10
 
@@ -64,11 +65,22 @@ class MuonConfig:
         if self.value_embedding_lr is not None:
             _check_non_negative(self, "value_embedding_lr")
         _check_betas(self.betas)
+        if self.reference_width is not None and self.reference_width < 1:
+            raise ValueError(f"optimizer.reference_width: got {self.reference_width}, must be at least 1, or null")
         for name in ("momentum", "momentum_start"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"optimizer.{name}: got {getattr(self, name)}, must be at least 0 and below 1")
         if not 1 <= self.ns_steps <= 20:
             raise ValueError(f"optimizer.ns_steps: got {self.ns_steps}, must be from 1 to 20 (5 is usual)")
+
+    def at_width(self, width: int) -> "MuonConfig":
+        """With the rates that hold for a network of this width."""
+        if self.reference_width is None:
+            return self
+        factor = (width / self.reference_width) ** -0.5
+        value_lr = None if self.value_embedding_lr is None else factor * self.value_embedding_lr
+        rates = {"embedding_lr": factor * self.embedding_lr, "head_lr": factor * self.head_lr}
+        return replace(self, **rates, value_embedding_lr=value_lr, reference_width=None)
 
     def rules(self, qkv_split: tuple[int, ...] | None) -> list[Rule]:
         adamw = {"kind": "adamw", "betas": self.betas, "eps": self.eps}
@@ -103,7 +115,10 @@ def build_optimizer(
 ) -> MixedOptimizer:
     """The optimizer that `config` describes, for these parameters; it goes on from `state`, that of another one."""
     named = list(named_parameters)
-    rules = config.rules(_qkv_split(named)) if isinstance(config, MuonConfig) else config.rules()
+    if isinstance(config, MuonConfig):
+        rules = config.at_width(_width(named)).rules(_qkv_split(named))
+    else:
+        rules = config.rules()
     optimizer = MixedOptimizer(group_parameters(named, rules))
     if state is not None:
         optimizer.take_state(state)
@@ -132,3 +147,8 @@ def _check_non_negative(config: OptimizerConfig, *names: str) -> None:
 def _check_betas(betas: tuple[float, float]) -> None:
     if not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"optimizer.betas: got {list(betas)}, each must be at least 0 and below 1")
+
+
+def _width(named: list[tuple[str, Tensor]]) -> int:
+    """Of what an embedding gives."""
+    return next((p.size(-1) for name, p in named if p.dim() == 2 and re.search(EMBEDDING, name)), 1)
