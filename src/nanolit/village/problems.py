@@ -1,4 +1,5 @@
-"""Word problems of the village: who buys, shares, counts. Each has an expression for the calculator and one answer.
+"""Problems of the village: who buys, shares, counts, and sums of the school book. Each has an expression for the
+calculator and one answer.
 
 A problem's pattern is its shape with its numbers, and one in ten is held out; so is one pair in ten of a shape and the
 ware that it tells of.
@@ -16,6 +17,7 @@ HELD_OUT_PER_MILLE = 100
 MAX_RESULT = 999
 TALE_STEPS = 2  # events of the shortest tale, which is told where more steps than these are asked for
 TALE_CHANCE = 0.8
+SUM_CHANCE = 0.35
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Problem:
     expression: str
     result: int
     answer: str
+    is_sum: bool = False  # of the school book: nothing is told, and many a one is answered at once
 
 
 def _range(**limits: tuple[int, int]) -> Callable[[Draw], dict[str, int]]:
@@ -173,6 +176,23 @@ def _tale(draw: Draw, n_events: int, words: dict[str, str]) -> tuple[str, str]:
             return " ".join(sentences), expression
 
 
+SUM_TEXTS = ("What is {}?", "Calculate {}.", "How much is {}?", "Work out {}.")
+
+
+def _sum_problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
+    """A sum as the school book has it: one product at most, then terms to add and to take away."""
+    while True:
+        terms = [str(_between(draw, (2, 99)))]
+        if draw.chance(0.4):
+            terms = [f"{_between(draw, (2, 30))} * {_between(draw, (2, 9))}"]
+        for _ in range(1 + draw.below(min(max_steps, 3))):
+            terms.append(f"{draw.pick(('+', '-'))} {_between(draw, (2, 99))}")
+        expression = " ".join(terms)
+        result = _result(expression, {})
+        if 0 <= result <= MAX_RESULT and is_held_out((expression,), HELD_OUT_PER_MILLE) == held_out:
+            return Problem(draw.pick(SUM_TEXTS).format(expression), expression, result, f"That is {result}.", True)
+
+
 def _between(draw: Draw, limits: tuple[int, int]) -> int:
     return limits[0] + draw.below(limits[1] - limits[0] + 1)
 
@@ -186,6 +206,8 @@ def problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
     """Draws until pattern and ware belong to the split."""
     world = default_world()
     kids, goods = tuple(world.children), tuple(world.goods)
+    if draw.chance(SUM_CHANCE):
+        return _sum_problem(draw, held_out, max_steps)
     if max_steps > TALE_STEPS and draw.chance(TALE_CHANCE):
         return _tale_problem(draw, held_out, max_steps)
     while True:
