@@ -13,6 +13,8 @@ from nanolit.cli.main import main
 
 COLOURS = ("red", "green", "blue", "black")
 TASK = """
+from nanolit.tasks.choices import Choices
+from nanolit.tasks.rows import Rows
 from nanolit.tasks.task import Example, Task, question_and_answer
 
 
@@ -35,6 +37,15 @@ class Colour(Task):
 
 class Talk(Colour):
     kind = "chat"
+
+
+class Lettered(Choices):
+    def __init__(self, wanted: str = "A") -> None:
+        super().__init__(Rows([wanted] * 3, (), None))
+
+    def example(self, index: int) -> Example:
+        answer = self._rows.rows[index]
+        return Example(question_and_answer("Which colour?", answer), ("A", "B"), answer)
 """
 SMALL = [
     *("model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.block_size=48", "tokenizer=bpe_chat"),
@@ -105,6 +116,12 @@ def test_the_policy_learns_what_is_rewarded(parent, tmp_path, capsys):
     environment = json.loads((tmp_path / "rl" / "environment.json").read_text())
     assert [run["stage"] for run in environment["lineage"]] == ["pretrain"]
     assert (tmp_path / "rl" / "model" / "config.json").exists()
+
+
+def test_choices_may_be_answered_in_free_text(parent, tmp_path):
+    """The policy names colours, which are no letters: wrong, like any other answer."""
+    assert rl(parent, tmp_path / "rl", "data.tasks.colour._target_=my_colours.Lettered", steps=2) == 0
+    assert [line["rl/reward"] for line in records(tmp_path / "rl")] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,5 @@ class Choices(Task):
         return Example(question_and_answer(asked, answer), tuple(letters), answer)
 
     def evaluate(self, example: Example, said: str) -> bool:
-        if said not in example.letters:
-            raise ValueError(f"answer: got {said!r}, allowed: {', '.join(example.letters)}; choose among the letters")
+        """A text that is no letter, as reinforcement learning meets it, is wrong like any other."""
         return said == example.answer
