@@ -333,6 +333,28 @@ def test_what_cannot_be_is_one_line(capfd, chat_model, own_tasks, arguments, tol
     assert not Path("eval.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("task", "line", "told"),
+    [
+        ("gsm8k", '{"question": "?", ', "rows.jsonl:2: is no JSON"),
+        ("gsm8k", '{"question": "?", "answer": 6}', "row 2: its answer is a number, allowed: a string"),
+        ("arc_easy", '{"question": "?", "choices": {"text": ["a", "b"], "label": [1, 2]}}', "its label hold a number"),
+        ("humaneval", '{"prompt": "", "entry_point": "f", "test": []}', "row 2: its test is an array, allowed: a str"),
+    ],
+)
+def test_a_corrupt_task_file_is_one_line(capfd, chat_model, task, line, told):
+    good = {
+        "gsm8k": {"question": "?", "answer": "#### 6"},
+        "arc_easy": {"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"},
+        "humaneval": {"prompt": "", "entry_point": "f", "test": "", "canonical_solution": ""},
+    }[task]
+    Path("rows.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
+    assert main(["eval", f"model={chat_model}", f"tasks=[{task}]", f"task.{task}.path=rows.jsonl"]) == 2
+    error = capfd.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and told in lines[0] and "Traceback" not in error, error
+
+
 def test_a_model_without_chat_tokens_cannot_chat(capfd, base_model, own_tasks):
     code = main(["eval", f"model={base_model}", "tasks=recital", "template=chat", "--config-dir", str(own_tasks)])
     assert code == 2

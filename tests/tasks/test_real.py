@@ -8,6 +8,7 @@ from nanolit.inference.tools import Calculator
 from nanolit.tasks.arc import ARC
 from nanolit.tasks.custom_json import CustomJSON
 from nanolit.tasks.gsm8k import GSM8K, parts
+from nanolit.tasks.humaneval import HumanEval
 from nanolit.tasks.mmlu import MMLU
 from nanolit.tasks.smoltalk import SmolTalk
 from nanolit.tokenizers.chat import render
@@ -84,6 +85,7 @@ ARC_ROW = {
 }
 
 
+HUMANEVAL_ROW = {"prompt": "def f():", "entry_point": "f", "test": "check = print", "canonical_solution": " pass"}
 MMLU_ROW = {"question": "2+2?", "subject": "maths", "choices": ["1", "2", "3", "4"], "answer": 3}
 
 
@@ -113,16 +115,30 @@ def test_choices_by_hand(tmp_path):
         (ARC, ARC_ROW | {"choices": {"text": ["ice"], "label": ["A", "B"]}}, "has 1 choices and 2 letters"),
         (MMLU, MMLU_ROW | {"answer": 4}, "its answer '4' is not among its letters"),
         (MMLU, MMLU_ROW | {"choices": ["1"]}, "has 1 choices and 4 letters"),
+        (MMLU, MMLU_ROW | {"answer": "D"}, "its answer is a string, allowed: a whole number"),
+        (MMLU, MMLU_ROW | {"answer": True}, "its answer is a boolean, allowed: a whole number"),
+        (MMLU, MMLU_ROW | {"choices": ["1", "2", 3, "4"]}, "its choices hold a number, allowed: strings"),
+        (HumanEval, HUMANEVAL_ROW | {"test": ["assert 1"]}, "row 1: its test is an array, allowed: a string"),
+        (HumanEval, HUMANEVAL_ROW | {"entry_point": 3}, "its entry_point is a number, allowed: a string"),
+        (HumanEval, HUMANEVAL_ROW | {"canonical_solution": None}, "has no canonical_solution (it has prompt,"),
+        (HumanEval, HUMANEVAL_ROW | {"prompt": {}}, "its prompt is an object, allowed: a string"),
+        (GSM8K, {"question": 7, "answer": "#### 6"}, "its question is a number, allowed: a string"),
+        (GSM8K, {"question": "?", "answer": 6}, "its answer is a number, allowed: a string"),
         (GSM8K, {"question": "?"}, "has no answer"),
         (GSM8K, {"question": "?", "answer": "six"}, "does not end in ####"),
         (GSM8K, {"question": "?", "answer": "#### ,"}, "does not end in ####"),
         (GSM8K, ["?", "#### 6"], "has no answer (it has list)"),
-        (MMLU, [1], "has no choices (it has list)"),
-        (MMLU, MMLU_ROW | {"choices": "1234"}, "its choices are a string, allowed: an array"),
+        (MMLU, [1], "has no answer (it has list)"),
+        (MMLU, MMLU_ROW | {"choices": "1234"}, "its choices is a string, allowed: an array"),
         (MMLU, MMLU_ROW | {"answer": -1}, "its answer '-1' is not among its letters"),
-        (ARC, ARC_ROW | {"choices": {"text": ["ice", "fire"], "label": 3}}, "its letters are a number, allowed"),
-        (ARC, ARC_ROW | {"choices": ["ice", "fire"]}, "has no text (it has list)"),
-        (ARC, {key: ARC_ROW[key] for key in ("question", "choices")}, "its answer 'None' is not among"),
+        (ARC, ARC_ROW | {"choices": {"text": ["ice", "fire"], "label": 3}}, "its label is a number, allowed: an array"),
+        (ARC, ARC_ROW | {"choices": ["ice", "fire"]}, "its choices is an array, allowed: an object"),
+        (ARC, ARC_ROW | {"choices": {"text": ["ice", "fire"], "label": [1, 2]}}, "its label hold a number, allowed"),
+        (ARC, ARC_ROW | {"choices": {"text": ["ice", None], "label": ["A", "B"]}}, "its text hold null, allowed"),
+        (ARC, ARC_ROW | {"answerKey": 1}, "its answerKey is a number, allowed: a string"),
+        (ARC, ARC_ROW | {"question": ["?"]}, "its question is an array, allowed: a string"),
+        (ARC, {key: ARC_ROW[key] for key in ("question", "choices")}, "has no answerKey (it has question"),
+        (SmolTalk, {"messages": "Arr"}, "its messages is a string, allowed: an array"),
         (SmolTalk, {"messages": [{"role": "pirate", "content": "Arr"}]}, "role is 'pirate'"),
     ],
     ids=str,

@@ -80,9 +80,11 @@ def test_where_words_come_from(tmp_path, monkeypatch):
 
     monkeypatch.setattr(spelling_bee.download, "fetch", unreachable)
     (tmp_path / "none.txt").write_text("123\n")
+    (tmp_path / "latin.txt").write_bytes("abc\ndéf\n".encode("latin-1"))
     for arguments, told in (
         ({}, "path: not given, and cannot download .* or give path= a list of words, or words=village"),
         ({"path": str(tmp_path / "nowhere")}, "path: there is no .*or words=village"),
+        ({"path": str(tmp_path / "latin.txt")}, r"path: .*latin.txt cannot be read \(.*\); give a list"),
         ({"path": str(tmp_path / "none.txt")}, "path: .*none.txt has no words for this split"),
         ({"path": "x.txt", "words": "village"}, "path: got x.txt, which words=village does not read"),
         ({"size": 0}, "size: got 0, must be at least 1"),

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from nanolit.tasks.choices import Choices
-from nanolit.tasks.rows import field, read_rows
+from nanolit.tasks.fields import field, texts
+from nanolit.tasks.rows import read_rows
 
 
 class ARC(Choices):
@@ -18,6 +19,6 @@ class ARC(Choices):
         super().__init__(read_rows(path, "allenai/ai2_arc", subset, split, revision))
 
     def read(self, row: dict[str, Any], where: str) -> tuple[str, Sequence[str], Sequence[str], str]:
-        choices = field(row, "choices", where)
-        texts, labels = (field(choices, key, where) for key in ("text", "label"))  # labels are A to E, or 1 to 4
-        return str(field(row, "question", where)), texts, labels, str(row.get("answerKey"))
+        choices = field(row, "choices", where, dict)
+        answers, labels = (texts(choices, key, where) for key in ("text", "label"))  # labels are A to E, or 1 to 4
+        return field(row, "question", where, str), answers, labels, field(row, "answerKey", where, str)

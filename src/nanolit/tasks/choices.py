@@ -5,7 +5,6 @@ from typing import Any
 
 from nanolit.tasks.rows import Rows
 from nanolit.tasks.task import Example, Task, question_and_answer, render_choices
-from nanolit.tokenizers.messages import named
 
 
 class Choices(Task):
@@ -29,9 +28,6 @@ class Choices(Task):
     def example(self, index: int) -> Example:
         where = self._rows.place(index)
         question, choices, letters, answer = self.read(self._rows.row(index), where)
-        for name, value in (("choices", choices), ("letters", letters)):
-            if not isinstance(value, list | tuple):
-                raise ValueError(f"{where}: its {name} are {named(value)}, allowed: an array; mend or remove the row")
         if len(choices) < 2 or len(choices) != len(letters):
             raise ValueError(
                 f"{where}: has {len(choices)} choices and {len(letters)} letters, allowed: as many, and at least 2; "

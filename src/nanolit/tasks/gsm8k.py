@@ -3,8 +3,9 @@
 import re
 from typing import Literal
 
+from nanolit.tasks.fields import field
 from nanolit.tasks.final_number import last_number, marked_number
-from nanolit.tasks.rows import field, read_rows
+from nanolit.tasks.rows import read_rows
 from nanolit.tasks.task import Example, Task, question_and_answer
 from nanolit.tokenizers.messages import Part
 
@@ -31,11 +32,11 @@ class GSM8K(Task):
 
     def example(self, index: int) -> Example:
         row, where = self._rows.row(index), self._rows.place(index)
-        answer = str(field(row, "answer", where))
+        answer = field(row, "answer", where, str)
         reference = marked_number(answer)
         if reference is None or last_number(reference) is None:
             raise ValueError(f"{where}: its answer does not end in #### and a number; mend or remove the row")
-        return Example(question_and_answer(str(field(row, "question", where)), parts(answer)), answer=reference)
+        return Example(question_and_answer(field(row, "question", where, str), parts(answer)), answer=reference)
 
     def evaluate(self, example: Example, said: str) -> bool:
         return marked_number(said) == example.answer

@@ -2,7 +2,8 @@
 
 from nanolit.runtime.sandbox import How
 from nanolit.tasks.code import TIMEOUT_S, Code, extract, imports_of
-from nanolit.tasks.rows import field, read_rows
+from nanolit.tasks.fields import field
+from nanolit.tasks.rows import read_rows
 from nanolit.tasks.task import Example, question_and_answer
 
 
@@ -26,9 +27,9 @@ class HumanEval(Code):
 
     def example(self, index: int) -> Example:
         row, where = self._rows.row(index), self._rows.place(index)
-        prompt, solution = (str(field(row, key, where)) for key in ("prompt", "canonical_solution"))
-        told = {"entry_point": field(row, "entry_point", where), "test": field(row, "test", where), "prompt": prompt}
-        return Example(question_and_answer(prompt, f"{prompt}\n{solution}"), answer=told)
+        told = {key: field(row, key, where, str) for key in ("prompt", "entry_point", "test")}
+        solution = field(row, "canonical_solution", where, str)
+        return Example(question_and_answer(told["prompt"], f"{told['prompt']}\n{solution}"), answer=told)
 
     def evaluate(self, example: Example, said: str) -> bool:
         """A whole function is taken as it is; what only goes on with the prompt, as base models do, is put behind."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from nanolit.tasks.choices import Choices
-from nanolit.tasks.rows import field, read_rows
+from nanolit.tasks.fields import field, texts
+from nanolit.tasks.rows import read_rows
 
 LETTERS = ("A", "B", "C", "D")
 
@@ -26,6 +27,6 @@ class MMLU(Choices):
     def read(self, row: dict[str, Any], where: str) -> tuple[str, Sequence[str], Sequence[str], str]:
         if isinstance(row, dict) and isinstance(row.get("train"), dict):
             row = row["train"]  # so are the auxiliary ones wrapped
-        choices, number = field(row, "choices", where), field(row, "answer", where)
-        answer = LETTERS[number] if isinstance(number, int) and 0 <= number < len(LETTERS) else str(number)
-        return str(field(row, "question", where)), choices, LETTERS, answer
+        number = field(row, "answer", where, int)
+        answer = LETTERS[number] if 0 <= number < len(LETTERS) else str(number)
+        return field(row, "question", where, str), texts(row, "choices", where), LETTERS, answer

@@ -132,11 +132,3 @@ def _parsed(line: str, where: str) -> Any:
         return json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"path: {where}: is no JSON ({error.msg}); mend or remove the line") from error
-
-
-def field(row: Any, key: str, where: str) -> Any:
-    """A value that must be there."""
-    if not isinstance(row, dict) or row.get(key) is None:
-        known = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"{where}: has no {key} (it has {known}); is this the right data set?")
-    return row[key]

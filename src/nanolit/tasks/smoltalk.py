@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from nanolit.tasks.rows import field, read_rows
+from nanolit.tasks.fields import field
+from nanolit.tasks.rows import read_rows
 from nanolit.tasks.task import Example, Task
 from nanolit.tokenizers.messages import check
 
@@ -19,7 +20,7 @@ class SmolTalk(Task):
 
     def example(self, index: int) -> Example:
         where = self._rows.place(index)
-        messages = field(self._rows.row(index), "messages", where)
+        messages = field(self._rows.row(index), "messages", where, list)
         try:
             return Example(tuple(check(messages)))
         except ValueError as error:

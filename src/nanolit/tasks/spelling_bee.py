@@ -134,7 +134,10 @@ def _list(path: str | None, held_out: bool) -> tuple[str, ...]:
     else:
         if not Path(path).is_file():
             raise ValueError(f"path: there is no {path}; give a file with a word in each line, or words=village")
-        words = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+        try:
+            words = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"path: {path} cannot be read ({error}); give a list of words") from error
     found = tuple(w for w in words if w.isalpha() and is_held_out(("spelling", w), HELD_OUT_PER_MILLE) == held_out)
     if not found:
         raise ValueError(f"path: {path} has no words for this split; give a longer list")
