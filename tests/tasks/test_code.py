@@ -1,5 +1,7 @@
 """Programs as answers: reference solutions pass, others do not, and nothing is run that the sandbox would not keep."""
 
+import sys
+
 import pytest
 
 from nanolit.runtime import sandbox
@@ -10,7 +12,8 @@ from nanolit.village.programs import KINDS
 
 from ..conftest import SHARED_DATA
 
-pytestmark = pytest.mark.skipif(bool(sandbox.missing_layers()), reason=f"needs {sandbox.missing_layers()}")
+run_module = sys.modules["nanolit.runtime.sandbox.run"]  # by its path one gets the function of that name
+needs_sandbox = pytest.mark.skipif(bool(sandbox.missing_layers()), reason=f"needs {sandbox.missing_layers()}")
 FILE = SHARED_DATA / "humaneval" / "HumanEval.jsonl.gz"
 
 
@@ -27,6 +30,7 @@ def test_what_of_a_text_is_code():
     assert imports_of("\nfrom a import b\nimport c\n\ndef f():\n    import d\n") == "from a import b\nimport c"
 
 
+@needs_sandbox
 def test_some_of_humaneval():
     task = humaneval()
     assert len(task) == 164
@@ -40,6 +44,7 @@ def test_some_of_humaneval():
         assert not task.evaluate(example, "import sys; sys.exit(0)")
 
 
+@needs_sandbox
 @pytest.mark.slow
 def test_all_of_humaneval():
     task = humaneval()
@@ -47,6 +52,7 @@ def test_all_of_humaneval():
     assert not any(task.evaluate(example, "    pass\n") for example in task)
 
 
+@needs_sandbox
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_programs_of_the_village(split):
     task = VillageCode(split, 25)
@@ -59,9 +65,12 @@ def test_programs_of_the_village(split):
     assert len(names) > 150 and len(KINDS) == 25
 
 
-def test_no_sandbox_is_said_aloud(monkeypatch):
-    monkeypatch.setattr("nanolit.runtime.sandbox.run.missing_layers", lambda: ("files",), raising=False)
+def test_without_a_sandbox_nothing_is_run_unless_it_is_said_aloud(monkeypatch):
+    monkeypatch.setattr(run_module, "missing_layers", lambda: ("files",))
     with pytest.raises(ValueError, match=r"^sandbox: got 'off', allowed: auto, none"):
         VillageCode(sandbox="off")
-    task = VillageCode(size=1, sandbox="none")
-    assert task.evaluate(task[0], task[0].messages[1]["content"])
+    refusing, task = VillageCode(size=1), VillageCode(size=1, sandbox="none")
+    said = task[0].messages[1]["content"]
+    with pytest.raises(ValueError, match=r"^sandbox: this machine cannot keep programs from files; .*sandbox=none"):
+        refusing.evaluate(refusing[0], said)
+    assert task.evaluate(task[0], said)
