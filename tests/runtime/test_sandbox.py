@@ -161,6 +161,37 @@ def test_time_memory_and_output_are_bounded(program, fault):
     assert time.monotonic() - t0 < 8 and len(outcome.stdout) < 10**6
 
 
+MANY_FILES = "for i in range(100): print(i, flush=True); open(f'f{i}', 'wb').write(bytes(10 << 20))"
+CLOSE = "import os\nfor fd in range(1, 9):\n try: os.close(fd)\n except OSError: 0"
+WAYS_TO_FILL = {
+    "files": MANY_FILES,
+    "folders": f"import os; os.makedirs('a/b'); os.chdir('a/b')\n{MANY_FILES}",
+    "in silence": f"print(0, flush=True)\n{CLOSE}\n{MANY_FILES.replace('print(i, flush=True); ', '')}\nwhile True: 0",
+    "empty files": "for i in range(10**6): i % 999 or print(i, flush=True); open(f'f{i}', 'w').close()",
+    "a deep hole": "import os\n"
+    "for i in range(10**5): i % 99 or print(i, flush=True); os.mkdir('d' * 99); os.chdir('d' * 99)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_FILL)
+@pytest.mark.parametrize("how", ["kernel", "watched", "none"])
+def test_its_folder_is_bounded_in_sum(how, way, monkeypatch, tmp_path):
+    """By a disk of its own where the kernel gives one, else by who has started it, who looks every 20 ms."""
+    if how != "none" and missing_layers():
+        pytest.skip(f"needs {missing_layers()}")
+    if how == "watched":
+        changed = run_module.CONFINE.read_text().replace("_CLONE_MOUNTS = 0x00020000", "_CLONE_MOUNTS = -1")
+        (tmp_path / "confine.py").write_text(changed)
+        monkeypatch.setattr(run_module, "CONFINE", tmp_path / "confine.py")
+    mounts = Path("/proc/mounts").read_text() if sys.platform == "linux" else ""
+    outcome = run(WAYS_TO_FILL[way], timeout_s=20, how="none" if how == "none" else "auto")
+    is_full = how == "kernel" and outcome.fault == "error" and "No space left" in outcome.told
+    assert outcome.fault == "disk" or is_full, outcome
+    assert sys.platform != "linux" or Path("/proc/mounts").read_text() == mounts
+    written = int(outcome.stdout.split()[-1])
+    assert written < (60 if "empty" not in way and "hole" not in way else 10**5)
+
+
 @needs_sandbox
 def test_many_at_once_and_each_its_own():
     outcomes = run_all([f"assert {i} % 3; print({i})" for i in range(12)], timeout_s=30)

@@ -23,9 +23,10 @@ from typing import Literal
 from nanolit.runtime.sandbox.system_calls import filter_program
 
 How = Literal["auto", "none"]  # none: a process of its own with limits, and nothing else
-Fault = Literal["error", "timeout", "memory", "killed", "left", "output"]
+Fault = Literal["error", "timeout", "memory", "killed", "left", "output", "disk"]
 MAX_OUTPUT_BYTES = 1 << 16
 MAX_FILE_BYTES, MAX_OPEN_FILES = 1 << 24, 64
+MAX_FOLDER_BYTES, BYTES_OF_ENTRY, LOOK_EVERY_S = 1 << 26, 4096, 0.02
 CONFINE = Path(__file__).with_name("confine.py")
 
 
@@ -94,9 +95,10 @@ def _run(program: str, timeout_s: float, memory_mib: int, how: How) -> Outcome:
         try:
             assert process.stdin is not None
             calls = (filter_program() or b"").hex()
-            process.stdin.write(json.dumps(asked | {"readable": _readable(), "calls": calls}).encode())
+            needed = {"readable": _readable(), "calls": calls, "folder_bytes": MAX_FOLDER_BYTES}
+            process.stdin.write(json.dumps(asked | needed).encode())
             process.stdin.close()
-            ended, out, err, result = _watch(process, read_end, timeout_s)
+            ended, out, err, result = _watch(process, read_end, timeout_s, folder)
         finally:
             _kill(process)
         return _outcome(process.returncode, ended, out, err, result, secret)
@@ -114,31 +116,52 @@ def _readable() -> list[str]:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], result_fd: int, timeout_s: float
+    process: subprocess.Popen[bytes], result_fd: int, timeout_s: float, folder: str
 ) -> tuple[Fault | None, bytes, bytes, bytes]:
-    """Reads what it says until it ends, takes too long or says too much."""
+    """Reads what it says until it ends, takes too long, says too much or fills its folder."""
     assert process.stdout is not None and process.stderr is not None
     found = {"out": b"", "err": b"", "result": b""}
-    deadline = time.monotonic() + timeout_s
+    deadline, look_at = time.monotonic() + timeout_s, 0.0
     with selectors.DefaultSelector() as selector:
         for name, file in (("out", process.stdout), ("err", process.stderr), ("result", result_fd)):
             selector.register(file, selectors.EVENT_READ, name)
-        while selector.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
+        while selector.get_map() or process.poll() is None:
+            now = time.monotonic()
+            if now >= deadline:
                 return "timeout", found["out"], found["err"], found["result"]
-            for key, _ in selector.select(left):
+            if now >= look_at:
+                if not _fits(folder):
+                    return "disk", found["out"], found["err"], b""
+                look_at = time.monotonic() + LOOK_EVERY_S
+            if not selector.get_map():  # it has closed what it speaks through, and goes on
+                time.sleep(0.001)
+                continue
+            for key, _ in selector.select(min(deadline - now, LOOK_EVERY_S)):
                 chunk = os.read(key.fd, 1 << 14)
                 if not chunk:
                     selector.unregister(key.fileobj)
                 found[key.data] += chunk
                 if len(found[key.data]) > MAX_OUTPUT_BYTES:
                     return "output", found["out"], found["err"], b""
-    try:
-        process.wait(max(deadline - time.monotonic(), 0.01))
-    except subprocess.TimeoutExpired:
-        return "timeout", found["out"], found["err"], found["result"]
     return None, found["out"], found["err"], found["result"]
+
+
+def _fits(folder: str) -> bool:
+    """Is what lies in the folder less than it may be? Where the kernel keeps it (confine.py), nothing is seen here."""
+    n_bytes, folders = 0, [folder]
+    while folders and n_bytes <= MAX_FOLDER_BYTES:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    n_bytes += max(status.st_blocks * 512, BYTES_OF_ENTRY)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+        except FileNotFoundError:
+            continue  # it has removed it meanwhile
+        except OSError:
+            return False  # what is too deep, or closed, to be measured is too much
+    return n_bytes <= MAX_FOLDER_BYTES
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
