@@ -12,6 +12,8 @@ import pytest
 from nanolit.inference.tools import Calculator
 from nanolit.tasks.task import Task
 from nanolit.tasks.village_chat import SMALL_TALK, VillageChat
+from nanolit.tasks.village_chat_rules import is_right
+from nanolit.tasks.village_code import VillageCode
 from nanolit.tasks.village_math import VillageMath
 from nanolit.tasks.village_quiz import VillageQuiz
 from nanolit.tasks.village_spelling import VillageSpelling, words
@@ -22,9 +24,10 @@ from nanolit.tokenizers.vocabulary import CHAT_SPECIALS
 from nanolit.village import chatter, documents, problems
 from nanolit.village.draw import Draw
 from nanolit.village.questions import facts, questions, values_of
-from nanolit.village.world import default_world
+from nanolit.village.world import ANIMALS, default_world
 
 TASKS = (VillageChat, VillageQuiz, VillageMath, VillageSpelling)
+SPLITS = ("train", "val", "test")
 N = 1500
 
 
@@ -35,7 +38,7 @@ def said(example) -> str:
     return "".join(part["text"] for part in content if part["type"] == "text")
 
 
-@pytest.fixture(scope="module", params=[(cls, split) for cls in TASKS for split in ("train", "test")], ids=str)
+@pytest.fixture(scope="module", params=[(cls, split) for cls in TASKS for split in SPLITS], ids=str)
 def task(request) -> Task:
     cls, split = request.param
     return cls(split=split, size=N)
@@ -58,7 +61,7 @@ def test_other_answers_are_wrong(task):
         is_same = text == said(one) or one.answer == other.answer
         if isinstance(task, VillageChat):
             is_same |= one.answer["rule"] == other.answer["rule"] != "fact"
-            is_same |= {one.answer["rule"], other.answer["rule"]} == {"fact", "passage"}  # which may tell the fact
+            is_same |= {one.answer["rule"], other.answer["rule"]} <= {"fact", "passage", "story"}
         if not is_same:
             assert not task.evaluate(one, text), (one, text)
         for broken in ("", "#### x", "I"):
@@ -100,20 +103,52 @@ def test_every_fact_is_one_of_the_world():
 
 
 def test_no_pattern_is_in_two_splits():
-    learnt = {(q.fact.relation, q.fact.subject, q.wording) for f in (0, 1) for q in questions(False, bool(f))}
-    asked = {(q.fact.relation, q.fact.subject, q.wording) for f in (0, 1) for q in questions(True, bool(f))}
-    assert not learnt & asked
+    patterns = {
+        split: {(q.fact.relation, q.fact.subject, q.wording) for f in (0, 1) for q in questions(split, bool(f))}
+        for split in SPLITS
+    }
+    learnt, asked = patterns["train"], patterns["val"] | patterns["test"]
+    assert not learnt & asked and not patterns["val"] & patterns["test"]
     assert 0.1 < len(asked) / len(learnt | asked) < 0.15
+    assert 0.4 < len(patterns["test"]) / len(asked) < 0.6
     assert {pattern[:2] for pattern in asked} <= {pattern[:2] for pattern in learnt}, "known, but in other words"
 
 
-def test_no_text_of_the_test_split_is_learnt():
-    for cls in TASKS:
-        learnt = {str(e.messages[:-1]) for e in cls(split="train", size=4000)}
-        asked = list(cls(split="test", size=1000))
-        if cls is VillageChat:  # that stories and passages are asked for in the same words is meant
-            asked = [e for e in asked if e.answer["rule"] not in ("passage", "story")]
-        assert not [e for e in asked if str(e.messages[:-1]) in learnt]
+@pytest.mark.parametrize("cls", [*TASKS, VillageCode])
+def test_what_one_split_asks_no_other_does(cls):
+    asked = {
+        split: {str(e.messages[:-1]) for e in cls(split=split, size=size)}
+        for split, size in (("train", 6000), ("val", 1500), ("test", 1500))
+    }
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert not asked[one] & asked[other], (one, other)
+    assert min(len(texts) for texts in asked.values()) > (15 if cls is VillageCode else 300)
+
+
+def test_names_wordings_and_sorts_of_the_unknown_are_held_out():
+    drawn = {split: [chatter.unknown(Draw(i), split) for i in range(3000)] for split in SPLITS}
+    names = {split: {name for _, name in pairs} for split, pairs in drawn.items()}
+    forms = {split: {ask.replace(name, "{x}") for ask, name in pairs} for split, pairs in drawn.items()}
+    for held_out in ("val", "test"):
+        other = {"val": "test", "test": "val"}[held_out]
+        assert not names[held_out] & (names["train"] | names[other])
+        new = [ask for ask, name in drawn[held_out] if ask.replace(name, "{x}") not in forms["train"]]
+        assert 0.2 < len(new) / 3000 < 0.6 and len(forms[held_out] - forms["train"]) >= 8
+        assert not (forms[held_out] - forms["train"]) & forms[other]
+        (sort,) = chatter.STRANGE_SORTS[held_out]
+        assert set(sort.asks[held_out]) <= forms[held_out] and not set(sort.asks[held_out]) & forms["train"]
+        people = set(chatter.people(held_out))
+        assert 4 <= len(people) <= 8 and not people & {*chatter.people("train"), *chatter.people(other)}
+    assert len(names["train"]) > 1000 and len(forms["train"]) >= 18, "enough to learn that it is any name"
+    assert not names["train"] & {*chatter.VILLAGERS, *default_world().goods, *ANIMALS}
+
+
+def test_every_short_story_is_one():
+    heroes = [name for name in default_world().children if chatter.stories_about(name)]
+    assert len(heroes) == 28 and all(any(name in chatter.people(split) for name in heroes) for split in SPLITS)
+    for name in heroes:
+        for story in chatter.stories_about(name):
+            assert is_right(story, {"rule": "story", "subject": name}), story
 
 
 def _asked(example) -> str:
@@ -126,7 +161,7 @@ def test_choices_hold_the_right_one_once():
         question, *lines = _asked(example).split("\n")
         choices = dict(line.removeprefix("- ").rsplit("=", 1)[::-1] for line in lines)
         assert tuple(choices) == example.letters and len(set(choices.values())) == 4
-        right = {f.value for f in facts() for w, ask in enumerate(f.asks) if ask == question and f.is_held_out(w)}
+        right = {f.value for f in facts() for w, ask in enumerate(f.asks) if ask == question and f.split(w) == "test"}
         assert choices[example.answer] in right
         assert not any(choices[letter] in right for letter in example.letters if letter != example.answer)
         places.append(example.letters.index(example.answer))
@@ -165,11 +200,9 @@ def test_what_is_unknown_must_be_said_to_be():
     example = next(e for e in task if e.answer["rule"] == "unknown")
     assert task.evaluate(example, "I do not know that.")
     assert not task.evaluate(example, "The capital of Greece is Athens.")
-    names = {*chatter.PEOPLE[0], *chatter.PEOPLE[1], *chatter.PLACES[0], *chatter.PLACES[1]}
-    assert not names & {*chatter.people()}
-    assert not {chatter.made_up(Draw(i)) for i in range(3000)} & (names | {*chatter.people()})
-    for asks, *_ in SMALL_TALK.values():
-        assert not set(asks[0]) & set(asks[1])
+    for asks, _ in SMALL_TALK.values():
+        texts = [text for split in SPLITS for text in asks[split]]
+        assert len(set(texts)) == len(texts)
 
 
 # --- problems and words ----------------------------------------------------------------------------------------------
@@ -190,7 +223,7 @@ def _numbers(expression: str) -> list[str]:
 
 
 def test_problems_of_all_shapes_are_drawn_and_none_twice():
-    drawn = [problems.problem(Draw(i), held_out=False, max_steps=4).question for i in range(6000)]
+    drawn = [problems.problem(Draw(i), "train", max_steps=4).question for i in range(6000)]
     assert len(set(drawn)) > 5900
     for shape in problems.SHAPES:
         fixed = shape.texts[0].split("{")[-1].split("}")[-1]
@@ -198,8 +231,10 @@ def test_problems_of_all_shapes_are_drawn_and_none_twice():
 
 
 def test_words_of_the_test_split_are_others():
-    assert not set(words(True)) & set(words(False)) and 0.05 < len(words(True)) / len(words(False)) < 0.2
-    assert all(word.isalpha() and word.islower() and 4 <= len(word) <= 9 for word in words(True) + words(False))
+    assert not set(words("test")) & set(words("val")) and not set(words("train")) & {*words("val"), *words("test")}
+    assert all(0.03 < len(words(split)) / len(words("train")) < 0.1 for split in ("val", "test"))
+    every = words("train") + words("val") + words("test")
+    assert all(word.isalpha() and word.islower() and 4 <= len(word) <= 9 for word in every)
 
 
 def test_conversations_are_short(village_tokenizer):

@@ -70,8 +70,8 @@ def test_facts_end_in_one_true_way():
 
 
 def test_questions_have_one_true_answer_and_are_held_out():
-    of_text = {question.text: question for question in questions(held_out=True, follows=False)}
-    learnt = {question.text for question in questions(held_out=False, follows=False)}
+    of_text = {question.text: question for part in ("val", "test") for question in questions(part, follows=False)}
+    learnt = {question.text for question in questions("train", follows=False)}
     items = asked(N, 0)
     for item in items:
         assert [is_so(choice) for choice in item["choices"]] == [i == item["gold"] for i in range(4)], item

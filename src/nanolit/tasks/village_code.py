@@ -27,7 +27,7 @@ class VillageCode(Code):
 
     def example(self, index: int) -> Example:
         draw = Draw(derive(self.seed, "village_code", self.split, index))
-        found = program(draw, held_out=self.split != "train")
+        found = program(draw, self.split)
         answer = f"```python\n{found.code}\n```"
         return Example(question_and_answer(found.ask, answer), answer={"tests": found.tests, "name": found.name})
 

@@ -31,7 +31,7 @@ class VillageMath(Task):
 
     def example(self, index: int) -> Example:
         draw = Draw(derive(self.seed, "village_math", self.split, index))
-        found = problem(draw, held_out=self.split != "train", max_steps=self.max_steps)
+        found = problem(draw, self.split, max_steps=self.max_steps)
         last = Part(type="text", text=f"{found.answer}\n#### {found.result}")
         if found.is_sum and draw.chance(IN_HEAD_CHANCE):
             return Example(question_and_answer(found.question, last["text"]), answer=str(found.result))

@@ -9,7 +9,7 @@ LETTERS = ("A", "B", "C", "D")
 
 
 class VillageQuiz(Task):
-    """Each question has the right answer and three others of its kind. The test split asks in words in which the same
+    """Each question has the right answer and three others of its kind. Val and test ask in words in which the same
     is never asked in training (village/questions.py). Written as `render_choices` writes it, without the words around:
     a small model learns from as many questions as it reads, and they are half of what it would read.
     """
@@ -20,7 +20,7 @@ class VillageQuiz(Task):
 
     def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0) -> None:
         self.split, self.size, self.seed = split, size, seed
-        self._questions = questions(held_out=split != "train", follows=False)
+        self._questions = questions(split, follows=False)
 
     def __len__(self) -> int:
         return self.size

@@ -6,7 +6,7 @@ from nanolit.runtime.seeds import derive
 from nanolit.tasks.final_number import marked_number
 from nanolit.tasks.task import Example, Task, TaskSplit, question_and_answer
 from nanolit.tokenizers.messages import Part
-from nanolit.village.draw import Draw, is_held_out
+from nanolit.village.draw import Draw, task_split
 from nanolit.village.words import WORDS
 
 HELD_OUT_PER_MILLE = 100
@@ -23,21 +23,21 @@ SHARE_FROM_WORD = 0.9  # of the letters to be counted; others may be any
 
 
 @cache
-def words(held_out: bool) -> tuple[str, ...]:
-    return tuple(word for word in WORDS if is_held_out(("spelling", word), HELD_OUT_PER_MILLE) == held_out)
+def words(split: TaskSplit) -> tuple[str, ...]:
+    return tuple(word for word in WORDS if task_split(("spelling", word), HELD_OUT_PER_MILLE) == split)
 
 
 def made_up(draw: Draw) -> str:
     """The beginning of one word and the end of another: so that every piece of a word is spelt in many words."""
     while True:
-        one, two = draw.pick(words(False)), draw.pick(words(False))
+        one, two = draw.pick(words("train")), draw.pick(words("train"))
         word = one[: 1 + draw.below(len(one) - 1)] + two[1 + draw.below(len(two) - 1) :]
-        if 4 <= len(word) <= 9 and word not in words(True):
+        if 4 <= len(word) <= 9 and word not in words("val") + words("test"):
             return word
 
 
 class VillageSpelling(Task):
-    """Words of the test split are never spelt in training, where half of the words are made up."""
+    """Words of val and test are never spelt in training, where half of the words are made up."""
 
     kind = "generative"
     tools = ("calculator",)
@@ -46,7 +46,7 @@ class VillageSpelling(Task):
 
     def __init__(self, split: TaskSplit = "test", size: int = 1000, seed: int = 0) -> None:
         self.split, self.size, self.seed = split, size, seed
-        self._words = words(held_out=split != "train")
+        self._words = words(split)
 
     def __len__(self) -> int:
         return self.size

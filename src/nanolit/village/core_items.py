@@ -106,7 +106,7 @@ def fact_endings(size: int, seed: int) -> list[Item]:
 def asked(size: int, seed: int) -> list[Item]:
     """One question about each fact: a shot is not to answer what is asked after it."""
     draw = Draw(derive(seed, "village_core", "questions"))
-    held_out = questions(held_out=True, follows=False)
+    held_out = (*questions("val", follows=False), *questions("test", follows=False))
     of_facts = {question.fact: question for question in held_out if question.fact.relation in CUT_AFTER}
     items = []
     for question in _some("questions", list(of_facts.values()), size, draw):

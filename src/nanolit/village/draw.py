@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Literal, TypeVar
 
 Split = Literal["train", "val"]
+TaskSplit = Literal["train", "val", "test"]  # of what tasks ask for; documents have no third
 T = TypeVar("T")
 
 VAL_PER_MILLE = 20
@@ -50,5 +51,15 @@ def split_of(pattern: tuple[str, ...]) -> Split:
 
 def is_held_out(pattern: tuple[str, ...], per_mille: int) -> bool:
     """Of all patterns so many in a thousand, always the same ones."""
-    digest = blake2b("\x1f".join(pattern).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % 1000 < per_mille
+    return _number(pattern) % 1000 < per_mille
+
+
+def task_split(pattern: tuple[str, ...], per_mille: int) -> TaskSplit:
+    """What is held out is halved, by another digit of the same number: one half to choose by, one to report."""
+    if not is_held_out(pattern, per_mille):
+        return "train"
+    return "val" if _number(pattern) // 1000 % 2 else "test"
+
+
+def _number(pattern: tuple[str, ...]) -> int:
+    return int.from_bytes(blake2b("\x1f".join(pattern).encode(), digest_size=8).digest(), "big")

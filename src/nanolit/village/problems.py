@@ -1,15 +1,15 @@
 """Problems of the village: who buys, shares, counts, and sums of the school book. Each has an expression for the
 calculator and one answer.
 
-A problem's pattern is its shape with its numbers, and one in ten is held out; so is one pair in ten of a shape and the
-ware that it tells of.
+A problem's pattern is its shape with its numbers, and one in ten is held out, half of them for validation and half for
+the test; so is one pair in ten of a shape and the ware that it tells of.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from nanolit.village.draw import Draw, is_held_out
+from nanolit.village.draw import Draw, TaskSplit, task_split
 from nanolit.village.grammar import plural, with_article
 from nanolit.village.world import World, default_world
 
@@ -179,7 +179,7 @@ def _tale(draw: Draw, n_events: int, words: dict[str, str]) -> tuple[str, str]:
 SUM_TEXTS = ("What is {}?", "Calculate {}.", "How much is {}?", "Work out {}.")
 
 
-def _sum_problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
+def _sum_problem(draw: Draw, split: TaskSplit, max_steps: int) -> Problem:
     """A sum as the school book has it: one product at most, then terms to add and to take away."""
     while True:
         terms = [str(_between(draw, (2, 99)))]
@@ -189,7 +189,7 @@ def _sum_problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
             terms.append(f"{draw.pick(('+', '-'))} {_between(draw, (2, 99))}")
         expression = " ".join(terms)
         result = _result(expression, {})
-        if 0 <= result <= MAX_RESULT and is_held_out((expression,), HELD_OUT_PER_MILLE) == held_out:
+        if 0 <= result <= MAX_RESULT and task_split((expression,), HELD_OUT_PER_MILLE) == split:
             return Problem(draw.pick(SUM_TEXTS).format(expression), expression, result, f"That is {result}.", True)
 
 
@@ -202,23 +202,23 @@ def shapes(max_steps: int) -> tuple[Shape, ...]:
     return tuple(shape for shape in SHAPES if shape.steps <= max_steps)
 
 
-def problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
-    """Draws until pattern and ware belong to the split."""
+def problem(draw: Draw, split: TaskSplit, max_steps: int) -> Problem:
+    """Draws until pattern and ware belong to the split: neither may be of another, but of the training one."""
     world = default_world()
     kids, goods = tuple(world.children), tuple(world.goods)
     if draw.chance(SUM_CHANCE):
-        return _sum_problem(draw, held_out, max_steps)
+        return _sum_problem(draw, split, max_steps)
     if max_steps > TALE_STEPS and draw.chance(TALE_CHANCE):
-        return _tale_problem(draw, held_out, max_steps)
+        return _tale_problem(draw, split, max_steps)
     while True:
         shape = draw.pick(shapes(max_steps))
         numbers, good = shape.draw(draw), draw.pick(goods)
         pattern = (shape.name, *(f"{name}={value}" for name, value in numbers.items()))
-        is_held = is_held_out(pattern, HELD_OUT_PER_MILLE)
+        splits = {task_split(pattern, HELD_OUT_PER_MILLE)}
         if "ware" in shape.texts[0]:
-            is_held |= is_held_out((shape.name, good), HELD_OUT_PER_MILLE)
+            splits.add(task_split((shape.name, good), HELD_OUT_PER_MILLE))
         result = _result(shape.expression, numbers)
-        if is_held != held_out or not 0 <= result <= MAX_RESULT:
+        if split not in splits or not splits <= {split, "train"} or not 0 <= result <= MAX_RESULT:
             continue
         words = _words(world, draw, good, kids, goods)
         text = draw.pick(shape.texts).format(**words, **numbers)
@@ -226,14 +226,14 @@ def problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
         return Problem(text, shape.expression.format(**numbers), result, answer)
 
 
-def _tale_problem(draw: Draw, held_out: bool, max_steps: int) -> Problem:
+def _tale_problem(draw: Draw, split: TaskSplit, max_steps: int) -> Problem:
     world = default_world()
     kids, goods = tuple(world.children), tuple(world.goods)
     while True:
         good = draw.pick(goods)
         words = _words(world, draw, good, kids, goods)
         text, expression = _tale(draw, TALE_STEPS + draw.below(max_steps - TALE_STEPS + 1), words)
-        if is_held_out((expression,), HELD_OUT_PER_MILLE) == held_out:
+        if task_split((expression,), HELD_OUT_PER_MILLE) == split:
             result = _result(expression, {})
             return Problem(text, expression, result, f"That makes {result} {words['wares']}.")
 

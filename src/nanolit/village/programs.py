@@ -1,13 +1,14 @@
 """Tiny functions to be written, each with a reference that computes what its tests expect.
 
-A program's pattern is its kind with its constant; one in eight is held out.
+A program's pattern is its kind with its constant; one in five is held out, half of
+them for validation and half for the test.
 """
 
 from dataclasses import dataclass
 
-from nanolit.village.draw import Draw, is_held_out
+from nanolit.village.draw import Draw, TaskSplit, task_split
 
-HELD_OUT_PER_MILLE = 125
+HELD_OUT_PER_MILLE = 200
 N_TESTS = 4
 
 
@@ -60,11 +61,11 @@ class Program:
     name: str
 
 
-def program(draw: Draw, held_out: bool) -> Program:
+def program(draw: Draw, split: TaskSplit) -> Program:
     while True:
         kind = draw.pick(KINDS)
         n = kind.limits[0] + draw.below(kind.limits[1] - kind.limits[0] + 1)
-        if is_held_out(("program", kind.name, str(n)), HELD_OUT_PER_MILLE) == held_out:
+        if task_split(("program", kind.name, str(n)), HELD_OUT_PER_MILLE) == split:
             break
     name, body = kind.name.format(n=n), kind.body.format(n=n)
     tests = []

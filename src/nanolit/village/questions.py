@@ -2,8 +2,8 @@
 that answers it.
 
 A question's pattern is (relation, subject, wording): "Where does Mira live?" is one, "What is the home of Mira?" is
-another. One pattern in eight is held out: it is never asked in training, by any task. So a held-out question asks for
-something that is known, in words in which it was never asked.
+another. One pattern in eight is held out, half of them for validation and half for the test: it is never asked in
+training, by any task. So a held-out question asks for something that is known, in words in which it was never asked.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from nanolit.village import world as w
-from nanolit.village.draw import is_held_out
+from nanolit.village.draw import TaskSplit, task_split
 from nanolit.village.grammar import capital, number, pennies, plural, with_article
 
 HELD_OUT_PER_MILLE = 125
@@ -27,8 +27,8 @@ class Fact:
     tell: str  # a whole sentence
     mentions: tuple[str, ...]  # words of which one shows that an answer is about the subject
 
-    def is_held_out(self, wording: int) -> bool:
-        return is_held_out((self.relation, self.subject, str(wording)), HELD_OUT_PER_MILLE)
+    def split(self, wording: int) -> TaskSplit:
+        return task_split((self.relation, self.subject, str(wording)), HELD_OUT_PER_MILLE)
 
 
 class Question(NamedTuple):
@@ -198,13 +198,13 @@ def values_of(relation: str) -> tuple[str, ...]:
 
 
 @cache
-def questions(held_out: bool, follows: bool) -> tuple[Question, ...]:
+def questions(split: TaskSplit, follows: bool) -> tuple[Question, ...]:
     """All patterns of a split. `follows`: those that speak of a child named before; else those that stand alone."""
     return tuple(
         Question(fact, wording)
         for fact in facts()
         for wording in range(len(fact.asks))
-        if fact.is_held_out(wording) == held_out and _follows(fact, wording) == follows
+        if fact.split(wording) == split and _follows(fact, wording) == follows
     )
 
 
