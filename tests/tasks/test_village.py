@@ -60,12 +60,22 @@ def test_other_answers_are_wrong(task):
         text = said(other)
         is_same = text == said(one) or one.answer == other.answer
         if isinstance(task, VillageChat):
-            is_same |= one.answer["rule"] == other.answer["rule"] != "fact"
-            is_same |= {one.answer["rule"], other.answer["rule"]} <= {"fact", "passage", "story"}
+            is_same |= _fits_too(one.answer, other.answer["rule"], text)
         if not is_same:
             assert not task.evaluate(one, text), (one, text)
         for broken in ("", "#### x", "I"):
             assert not task.evaluate(one, broken)
+
+
+def _fits_too(answer, rule, text) -> bool:
+    """Small talk of one kind, that it is not known, a story in which both children play, a fact in a passage."""
+    if rule == answer["rule"] == "unknown":
+        return text in chatter.UNKNOWN
+    if rule == answer["rule"] == "story":
+        return answer["subject"] in text
+    if answer["rule"] == "fact" and rule in ("fact", "passage"):
+        return answer["value"] in text and any(name in text for name in answer["mentions"])
+    return rule == answer["rule"] and rule in SMALL_TALK
 
 
 def test_the_same_everywhere():
@@ -184,6 +194,9 @@ OTHER = next(v for v in values_of("home") if v != FACT.value)
         (f"mira lives in the {FACT.value}.", False),
         (f"Mira lives in the {FACT.value}", False),
         (f"I do not know. Perhaps in the {FACT.value}.", False),
+        (f"Mira {FACT.value}.", False),
+        (f"Mira does not live in the {FACT.value}.", False),
+        (f"Mira frobs in the {FACT.value}.", False),
         (f"Mira lives in the {FACT.value}. " * 9, False),
         ("Mira lives there.", False),
         ("", False),
@@ -203,6 +216,50 @@ def test_what_is_unknown_must_be_said_to_be():
     for asks, _ in SMALL_TALK.values():
         texts = [text for split in SPLITS for text in asks[split]]
         assert len(set(texts)) == len(texts)
+
+
+HERO = next(name for name in chatter.people("test") if chatter.stories_about(name))
+STORY = chatter.stories_about(HERO)[0]
+STORIES_TOLD, PASSAGE = {"rule": "story", "subject": HERO}, {"rule": "passage", "subject": "Mira"}
+NOT_KNOWN = {"rule": "unknown", "name": "Diana"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "is_it"),
+    [
+        (STORIES_TOLD, STORY, True),
+        (STORIES_TOLD, "A.....", False),
+        (STORIES_TOLD, f"{HERO}. " * 9, False),
+        (STORIES_TOLD, f"{HERO} went to the pond. " * 9, False),
+        (STORIES_TOLD, " ".join(f"{HERO} frobbed gnarly quux{i}." for i in range(9)), False),
+        (STORIES_TOLD, f"{HERO} lived by the pond. Then it rained a lot.", False),
+        (STORIES_TOLD, STORY.replace(HERO, "Nobody"), False),
+        (STORIES_TOLD, "I do not know that.", False),
+        (NOT_KNOWN, "I do not know that. I only know Thimbleford.", True),
+        (NOT_KNOWN, "I do not know where Diana lives.", True),
+        (NOT_KNOWN, "I do not know anything about Diana.", True),
+        (NOT_KNOWN, "I do not know.", False),
+        (NOT_KNOWN, "I do not know the bakery.", False),
+        (NOT_KNOWN, "I do not know where Mira lives.", False),
+        (NOT_KNOWN, "I do not know that the moon is a cheese.", False),
+        (NOT_KNOWN, "I do not know that. Diana lives by the pond.", False),
+        (NOT_KNOWN, "Diana lives there. I do not know that.", False),
+        (NOT_KNOWN, "I do not know " + "what " * 30 + "it is.", False),
+        (PASSAGE, " ".join(fact.tell for fact in facts() if fact.subject == "Mira"), True),
+        (PASSAGE, f"{FACT.tell} {FACT.tell}", False),
+        (PASSAGE, FACT.tell, False),
+        (PASSAGE, f"{FACT.tell} Mira is a pony.", False),
+        ({"rule": "greet"}, "Hello! Ask me about the village.", True),
+        ({"rule": "greet"}, "Hello.", False),
+        ({"rule": "identity"}, "Model.", False),
+        ({"rule": "identity"}, "Mira has a little model.", False),
+        ({"rule": "thanks"}, "Welcome.", False),
+        ({"rule": "abilities"}, "I can.", False),
+        ({"rule": "abilities"}, "I can frob the gnarly quux.", False),
+    ],
+)
+def test_forged_answers_are_wrong(answer, text, is_it):
+    assert is_right(text, answer) is is_it
 
 
 # --- problems and words ----------------------------------------------------------------------------------------------
