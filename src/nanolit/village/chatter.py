@@ -25,13 +25,32 @@ GREETINGS: Wordings = {
 }
 GREETED = ("Hello! What do you want to know about Thimbleford?", "Good day! Ask me about the village.")
 IDENTITY: Wordings = {
-    "train": ("Who are you?", "What are you?", "What is your name?", "Are you a person?", "Who am I talking to?"),
+    "train": (
+        "Who are you?",
+        "What are you?",
+        "What is your name?",
+        "Are you a person?",
+        "Who am I talking to?",
+        "Tell me your name.",
+        "Tell me what you are.",
+        "Are you a robot?",
+        "Are you a teacher?",
+    ),
     "val": ("Who is there?", "Are you a child?"),
     "test": ("Tell me who you are.", "Are you a machine?"),
 }
 IDENTIFIED = ("I am a little language model. I know the village of Thimbleford.",)
 ABILITIES: Wordings = {
-    "train": ("What can you do?", "How can you help me?", "What do you know?", "What can I ask you?"),
+    "train": (
+        "What can you do?",
+        "How can you help me?",
+        "What do you know?",
+        "What can I ask you?",
+        "What are you able to do?",
+        "Can you tell me something?",
+        "Can I ask you something?",
+        "What are you for?",
+    ),
     "val": ("What should I ask you?", "What can you tell me?"),
     "test": ("What are you good at?", "Can you help me?"),
 }
