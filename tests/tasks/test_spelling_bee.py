@@ -3,7 +3,7 @@
 import pytest
 
 from nanolit.inference.tools import Calculator
-from nanolit.tasks import spelling_bee
+from nanolit.tasks import word_list
 from nanolit.tasks.spelling_bee import SimpleSpelling, SpellingBee
 from nanolit.tokenizers.messages import check
 
@@ -63,6 +63,20 @@ def test_letters_by_hand(tmp_path):
     assert [m["content"] for m in spelling.messages] == ["Spell the word: sees", "sees:s,e,e,s"]
 
 
+def test_no_word_is_spelt_twice_before_all_are(tmp_path):
+    (tmp_path / "words.txt").write_text("".join(f"{word}\n" for word in _many_words()))
+    n = len(SimpleSpelling("train", 1, str(tmp_path / "words.txt"))._words)
+    task = SimpleSpelling("train", 2 * n + 3, str(tmp_path / "words.txt"))
+    spelt = [example.answer for example in task]
+    assert len(set(spelt[:n])) == len(set(spelt[n : 2 * n])) == n and spelt[:n] != spelt[n : 2 * n] != sorted(spelt[:n])
+    assert task[n + 1].answer == spelt[n + 1], "whichever is asked for first"
+
+
+def test_a_score_says_that_the_items_are_not_nanochats():
+    for cls in (SpellingBee, SimpleSpelling):
+        assert "not nanochat's" in cls.extractor
+
+
 def test_where_words_come_from(tmp_path, monkeypatch):
     def fetch(url, path):
         assert url.endswith("words_alpha.txt")
@@ -70,7 +84,7 @@ def test_where_words_come_from(tmp_path, monkeypatch):
         path.write_text("".join(f"{word}\n" for word in _many_words()))
         return path
 
-    monkeypatch.setattr(spelling_bee.download, "fetch", fetch)
+    monkeypatch.setattr(word_list.download, "fetch", fetch)
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
     assert SpellingBee().files == (str(tmp_path / "words" / "words_alpha.txt"),)
     assert SimpleSpelling(words="village").files == ()
@@ -78,7 +92,7 @@ def test_where_words_come_from(tmp_path, monkeypatch):
     def unreachable(url, path):
         raise ValueError(f"cannot download {url}: no network; place the file at {path}")
 
-    monkeypatch.setattr(spelling_bee.download, "fetch", unreachable)
+    monkeypatch.setattr(word_list.download, "fetch", unreachable)
     (tmp_path / "none.txt").write_text("123\n")
     (tmp_path / "latin.txt").write_bytes("abc\ndéf\n".encode("latin-1"))
     for arguments, told in (

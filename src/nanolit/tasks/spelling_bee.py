@@ -1,23 +1,21 @@
-"""Letters of English words, as nanochat asks for them: SpellingBee counts one in a word, by hand and then by the tool;
-SimpleSpelling only spells. Of 370,000 words (dwyl/english-words, Unlicense); test words are never spelt in training,
-where nanochat's test asked what its training had shown.
+"""Letters of English words, after nanochat's two tasks: SpellingBee counts one in a word, by hand and then by the tool;
+SimpleSpelling only spells. Of 370,000 words (dwyl/english-words, Unlicense).
+
+Not nanochat's items: SpellingBee asks in 32 wordings of ours (nanochat has 51 of its own, in the same seven languages)
+and works answers out in our words; words are drawn by our seeds; and test words are never spelt in training, where
+nanochat's test asked what its training had shown. So scores of the two are not comparable item by item.
 """
 
-import os
-from functools import cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Literal
 
-from nanolit.runtime import download
 from nanolit.runtime.seeds import derive
 from nanolit.tasks.final_number import marked_number
 from nanolit.tasks.task import Example, Task, question_and_answer
+from nanolit.tasks.word_list import downloaded, read_words
 from nanolit.tokenizers.messages import Part
-from nanolit.village.draw import Draw, is_held_out
-from nanolit.village.words import WORDS
+from nanolit.village.draw import Draw
 
-URL = "https://raw.githubusercontent.com/dwyl/english-words/master/words_alpha.txt"
-HELD_OUT_PER_MILLE = 50
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # English, Spanish, Chinese, Korean, French, German, Japanese; {l}: the letter, {w}: the word
 ASKS = (
@@ -51,22 +49,19 @@ class _Words(Task):
         if words == "village" and path is not None:
             raise ValueError(f"path: got {path}, which words=village does not read; leave one of them out")
         self.split, self.size = split, size
-        self.files = () if words == "village" else (path or str(_downloaded()),)
-        self._words = _list(self.files[0] if self.files else None, split == "test")
+        self.files = () if words == "village" else (path or str(downloaded()),)
+        self._words = read_words(self.files[0] if self.files else None, split == "test")
 
     def __len__(self) -> int:
         return self.size
 
-    def draw(self, index: int) -> Draw:
-        return Draw(derive(0, type(self).__name__, self.split, index))
-
 
 class SpellingBee(_Words):
     tools = ("calculator",)
-    extractor = "the number after ####"
+    extractor = "the number after ####; nanolit's wordings, not nanochat's"
 
     def example(self, index: int) -> Example:
-        draw = self.draw(index)
+        draw = Draw(derive(0, "SpellingBee", self.split, index))
         word = draw.pick(self._words)
         letter = draw.pick(word) if draw.chance(0.9) else draw.pick(LETTERS)
         ask = draw.pick(ASKS)
@@ -87,14 +82,22 @@ class SpellingBee(_Words):
 
 class SimpleSpelling(_Words):
     max_new_tokens = 128
+    extractor = "whole answer; nanolit's draw of words, not nanochat's"
 
     def example(self, index: int) -> Example:
-        word = self.draw(index).pick(self._words)
+        """Every word once before any comes again."""
+        n_passes, place = divmod(index, len(self._words))
+        word = self._words[_order(len(self._words), derive(0, "SimpleSpelling", self.split, n_passes))[place]]
         spelt = f"{word}:{','.join(word)}"
         return Example(question_and_answer(f"Spell the word: {word}", spelt), answer=spelt)
 
     def evaluate(self, example: Example, said: str) -> bool:
         return said.strip() == example.answer
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int) -> list[int]:
+    return Draw(seed).shuffled(range(n))
 
 
 def _quoted(draw: Draw, text: str) -> str:
@@ -116,29 +119,3 @@ def _by_hand(word: str, letter: str) -> str:
         n += char == letter
         lines.append(f"{number}:{char}" + (f" yes, {n}" if char == letter else ""))
     return "\n".join([*lines, "", f"That makes {n}.", "", "And by Python:", "", ""])
-
-
-def _downloaded() -> Path:
-    """Beside prepared data, wherever DATA_ROOT puts it: a path in the settings would make them differ by machine."""
-    file = Path(os.environ.get("DATA_ROOT", "data")) / "words" / "words_alpha.txt"
-    try:
-        return download.fetch(URL, file)
-    except ValueError as error:
-        raise ValueError(f"path: not given, and {error}, or give path= a list of words, or words=village") from error
-
-
-@cache
-def _list(path: str | None, held_out: bool) -> tuple[str, ...]:
-    if path is None:
-        words: tuple[str, ...] = WORDS
-    else:
-        if not Path(path).is_file():
-            raise ValueError(f"path: there is no {path}; give a file with a word in each line, or words=village")
-        try:
-            words = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"path: {path} cannot be read ({error}); give a list of words") from error
-    found = tuple(w for w in words if w.isalpha() and is_held_out(("spelling", w), HELD_OUT_PER_MILLE) == held_out)
-    if not found:
-        raise ValueError(f"path: {path} has no words for this split; give a longer list")
-    return found
