@@ -118,6 +118,23 @@ def test_the_policy_learns_what_is_rewarded(parent, tmp_path, capsys):
     assert (tmp_path / "rl" / "model" / "config.json").exists()
 
 
+def test_questions_may_be_asked_in_their_order(parent, tmp_path):
+    """Three questions a step, which are all there are."""
+    assert rl(parent, tmp_path / "rl", "data.order_of_tasks=sequence", "callbacks.samples.every_steps=1", steps=2) == 0
+    for step in (1, 2):
+        told = (tmp_path / "rl" / "samples" / f"step_{step:08}.txt").read_text()
+        assert told.index("Which colour?\n") < told.index("Which colour??\n") < told.index("Which colour???\n")
+
+
+def test_text_in_sequence_is_not_shuffled_again(parent, tmp_path, capsys):
+    asked = ["data=tasks", "+task@data.tasks.quiz=village_quiz", "+task@data.val_tasks.quiz=village_quiz"]
+    more = ["data.order_of_tasks=sequence", "tokenizer=folder", f"tokenizer.path={parent}", "trainer=cpu"]
+    assert train("stage=sft", f"parent={parent}", f"run_dir={tmp_path / 'sft'}", "logger=none", *asked, *more) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: data.order_of_tasks: got sequence, but data.loader.shuffle=true with packing=")
+    assert error.endswith("give data.loader.shuffle=false data.loader.packing=stream")
+
+
 def test_choices_may_be_answered_in_free_text(parent, tmp_path):
     """The policy names colours, which are no letters: wrong, like any other answer."""
     assert rl(parent, tmp_path / "rl", "data.tasks.colour._target_=my_colours.Lettered", steps=2) == 0
@@ -208,6 +225,7 @@ def test_the_first_step_changes_nothing_of_the_ratio(parent, tmp_path):
         (("+data.tasks.colour.wnated=red",), "task.colour.wnated: no such setting; did you mean wanted?"),
         (("batch_size=40",), "batch_size: got 40 answers a step, must be a multiple of rl.n_samples=16"),
         (("data=village",), "stage=rl asks questions of tasks"),
+        (("data.order_of_tasks=backwards",), "data.order_of_tasks: got 'backwards'"),
         (("rl.clip_hihg=0.1",), "rl.clip_hihg: no such setting"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[-1],

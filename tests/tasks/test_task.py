@@ -110,6 +110,7 @@ def test_what_is_given_twice_is_learnt_twice():
     told = {mixture.name_of(k) for k in range(len(mixture)) if numbers(mixture)[k] == 112}
     assert told == {"example 2 of many"}
     assert numbers(make_mixture(json.loads(json.dumps(sections)))) == numbers(mixture)
+    assert numbers(make_mixture(sections, "sequence")) == [0, 1, 2] * 4 + list(range(110, 120))
 
 
 def test_what_is_only_learnt_from_has_no_score():

@@ -58,6 +58,8 @@ class Text:
 
     def __init__(self, settings: Settings, config: dict[str, Any], folder: RunFolder, weights: Weights | None) -> None:
         self.settings, self.folder = settings, folder
+        if settings.data.order_of_tasks == "sequence":
+            require_order(settings)
         self.prepared = self._prepare(config, weights)
         self.tokenizer = self.prepared.tokenizer
         if settings.run.stage != "pretrain" and settings.data.render != "completion":
@@ -108,7 +110,7 @@ class Questions:
             )
         self.tokenizer = own_tokenizer(folder, weights)
         require_chat_tokens(self.tokenizer, settings)
-        self.mixture = make_mixture(settings.data.tasks)
+        self.mixture = make_mixture(settings.data.tasks, settings.data.order_of_tasks)
         for name, task in zip(self.mixture.names, self.mixture.tasks, strict=True):
             if task.kind == "chat":
                 raise ValueError(f"data.tasks.{name}: its answers have no reward; take tasks that judge them")
@@ -229,6 +231,16 @@ def open_stage(settings: Settings, config: dict[str, Any], folder: RunFolder, we
     if dist.is_main():
         folder.check_data(stage.describe(), settings.run.force_resume)
     return stage
+
+
+def require_order(settings: Settings) -> None:
+    """Rows are served in the order of the documents."""
+    loader = settings.loader
+    if loader.shuffle or loader.packing.startswith("best_fit"):
+        raise ValueError(
+            f"data.order_of_tasks: got sequence, but data.loader.shuffle={str(loader.shuffle).lower()} with packing="
+            f"{loader.packing} mixes rows; give data.loader.shuffle=false data.loader.packing=stream"
+        )
 
 
 def require_chat_tokens(tokenizer: Tokenizer, settings: Settings) -> None:

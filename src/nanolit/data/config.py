@@ -25,7 +25,7 @@ READ_BY = {
     "village": (*_OF_DOCUMENTS, "seed", "documents", "val_documents"),
     "text": (*_OF_DOCUMENTS, *_OF_FILES, *_OF_TEXTS),
     "conversations": (*_OF_CONVERSATIONS, *_OF_FILES, "render", "ignore_keys"),
-    "tasks": (*_OF_CONVERSATIONS, "tasks", "val_tasks"),
+    "tasks": (*_OF_CONVERSATIONS, "tasks", "val_tasks", "order_of_tasks"),
     "preferences": ("source", "val_fraction"),
     "tokens": ("train", "val", "dtype"),
     "grokking": ("prepend_bos", "append_eot", "operation", "modulus", "train_fraction", "seed"),
@@ -77,6 +77,7 @@ class DataConfig:
     # Tasks, by name, as conf/task describes them (tasks/build.py): what is learnt, mixed, and what is for validation
     tasks: dict[str, Any] | None = None
     val_tasks: dict[str, Any] | None = None
+    order_of_tasks: Literal["shuffled", "sequence"] = "shuffled"  # sequence: one task after the other, as they stand
     # Tokens of other programs, used where they lie
     train: str | None = None
     val: str | None = None

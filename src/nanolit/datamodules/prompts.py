@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from nanolit.data.order import window_of
 from nanolit.datamodules.pretrain import ResumableLoader, StepSampler
-from nanolit.tasks.task import TaskMixture
+from nanolit.tasks.task import TaskMixture, TaskSequence
 from nanolit.tokenizers.chat import render_prompt
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -39,7 +39,7 @@ class PromptData(pl.LightningDataModule):
 
     def __init__(
         self,
-        mixture: TaskMixture,
+        mixture: TaskSequence,
         tokenizer: Tokenizer,
         block_size: int,
         batch_size: int,
@@ -58,7 +58,8 @@ class PromptData(pl.LightningDataModule):
         """First those that are asked by this rank, then the spare ones, round by round."""
         n = self.batch_size // self.n_samples
         rounds = 1 + self.n_spare
-        numbers = window_of(np.arange(step * n * rounds, (step + 1) * n * rounds), len(self.mixture), self.seed, True)
+        asked = np.arange(step * n * rounds, (step + 1) * n * rounds)
+        numbers = window_of(asked, len(self.mixture), self.seed, isinstance(self.mixture, TaskMixture))
         share = n // world_size
         places = np.arange(rounds * n).reshape(rounds, n)[:, rank * share : (rank + 1) * share].reshape(-1)
         return [self._prompt(int(numbers[place]), int(place)) for place in places]

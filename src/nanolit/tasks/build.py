@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from nanolit.runtime.typed import build, build_arguments
-from nanolit.tasks.task import Task, TaskMixture, TaskSlice
+from nanolit.tasks.task import Task, TaskMixture, TaskSequence, TaskSlice
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ def make_task(name: str, section: Mapping[str, Any]) -> Task:
         raise ValueError(f"{where}.{error}") from error
 
 
-def make_mixture(sections: Mapping[str, Mapping[str, Any]]) -> TaskMixture:
-    """All tasks of a mixture, each as often as it says."""
+def make_mixture(sections: Mapping[str, Mapping[str, Any]], order: str = "shuffled") -> TaskSequence:
+    """All tasks of a mixture, each as often as it says, shuffled or in sequence."""
     tasks, names = [], []
     for name, section in sections.items():
         times = section.get("times", 1)
         tasks += [make_task(name, section)] * times
         names += [name] * times
-    return TaskMixture(tasks, names)
+    return (TaskSequence if order == "sequence" else TaskMixture)(tasks, names)
 
 
 def _class(target: Any, where: str) -> type[Task]:

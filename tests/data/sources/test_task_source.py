@@ -7,7 +7,7 @@ from nanolit.data.config import DataConfig
 from nanolit.data.preparation.prepare import prepare
 from nanolit.data.prepared import Prepared
 from nanolit.data.sources.task_source import task_source
-from nanolit.tasks.build import make_mixture
+from nanolit.tasks.build import make_mixture, make_task
 from nanolit.tokenizers.chat import render
 from nanolit.tokenizers.directory import TokenizerConfig
 
@@ -49,6 +49,16 @@ def test_shards_hold_what_rendering_gives(tmp_path, loss_on):
         for ids, mask in found:
             assert all(learnt for token, learnt in zip(ids, mask, strict=True) if token == end)
     assert len(documents(prepared, "val")) == 10
+
+
+def test_tasks_may_be_learnt_one_after_the_other(tmp_path):
+    prepared = Prepared.open(prepare(config(order_of_tasks="sequence"), TOKENIZER, tmp_path))
+    tasks = [make_task(name, config().tasks[name]) for name in ("quiz", "chat", "math", "math")]
+    rendered = [render(example.messages, prepared.tokenizer).ids.tolist() for task in tasks for example in task]
+    assert [ids for ids, _ in documents(prepared, "train")] == rendered
+    assert task_source(config(order_of_tasks="sequence")).identity != task_source(config()).identity
+    with pytest.raises(ValueError, match=r"^data\.order_of_tasks"):
+        DataConfig(order_of_tasks="sequence")
 
 
 def test_a_long_conversation_ends_with_an_answer(tmp_path):

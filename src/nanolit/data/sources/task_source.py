@@ -18,7 +18,7 @@ from nanolit.data.sources.file_source import rendering
 from nanolit.data.sources.plan import Encoded, Item, Job, Plan, Source
 from nanolit.runtime.files import sha256_file
 from nanolit.tasks.build import make_mixture
-from nanolit.tasks.task import Task, TaskMixture, TaskSlice
+from nanolit.tasks.task import Task, TaskSequence, TaskSlice
 from nanolit.tokenizers.messages import check
 from nanolit.tokenizers.protocol import Tokenizer
 
@@ -38,7 +38,7 @@ class TaskPlan(Plan):
 
     def items(self, job: Job) -> Iterator[Item]:
         for part in job.parts:
-            mixture = _mixture(_sections(self.config, part.split))
+            mixture = _mixture(_sections(self.config, part.split), self.config.order_of_tasks)
             for number in range(part.start, part.stop):
                 example = conversations.Example(tuple(_checked(mixture, number)))
                 yield Item(part.split, example, conversations.key(example))
@@ -53,12 +53,13 @@ class TaskPlan(Plan):
         return "\n\n".join(conversations.texts(content))
 
 
-def identity(config: DataConfig, mixtures: Sequence[TaskMixture]) -> dict[str, Any]:
+def identity(config: DataConfig, mixtures: Sequence[TaskSequence]) -> dict[str, Any]:
     files = {file for mixture in mixtures for file in mixture.files}
     return {
         "kind": "tasks",
         "tasks": config.tasks,
         "val_tasks": config.val_tasks,
+        "order_of_tasks": config.order_of_tasks,
         "files": sorted([Path(file).name, sha256_file(Path(file))] for file in files),
         "code": _code_hash(mixtures),
         **rendering(config),
@@ -69,7 +70,7 @@ def task_source(config: DataConfig) -> Source:
     if not config.val_tasks:
         raise ValueError("data.val_tasks: not given; name at least one task of conf/task, as data=village_sft does")
     splits: tuple[Split, ...] = ("train", "val")
-    mixtures = {split: _mixture(_sections(config, split)) for split in splits}
+    mixtures = {split: _mixture(_sections(config, split), config.order_of_tasks) for split in splits}
 
     def plan(job_bytes: int | None) -> Plan:
         step = CONVERSATIONS_IN_JOB if job_bytes is None else max(job_bytes // BYTES_OF_CONVERSATION, 1)
@@ -89,19 +90,19 @@ def _sections(config: DataConfig, split: Split) -> str:
 
 
 @lru_cache(maxsize=4)
-def _mixture(sections: str) -> TaskMixture:
+def _mixture(sections: str, order: str) -> TaskSequence:
     """Made once in each process: a task may read a large file."""
-    return make_mixture(json.loads(sections))
+    return make_mixture(json.loads(sections), order)
 
 
-def _checked(mixture: TaskMixture, number: int) -> list[Any]:
+def _checked(mixture: TaskSequence, number: int) -> list[Any]:
     try:
         return check(mixture[number].messages)
     except ValueError as error:
         raise ValueError(f"data.tasks: {mixture.name_of(number)}: {error}") from error
 
 
-def _code_hash(mixtures: Iterable[TaskMixture]) -> str:
+def _code_hash(mixtures: Iterable[TaskSequence]) -> str:
     """What a task writes changes with its code, and with the village's."""
     rooms = [path for room in (tasks_room, village_room) for path in _files_of(room)]
     own = {inspect.getsourcefile(type(_inner(task))) for mixture in mixtures for task in mixture.tasks}
