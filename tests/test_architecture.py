@@ -146,6 +146,13 @@ def test_the_model_reads_in_one_sitting():
         assert f'"{family}"' not in text.lower(), "a family is a choice of fields, never a name"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "tasks").glob("*.py")), ids=lambda p: p.name)
+def test_a_task_fits_on_a_few_screens(path):
+    assert len(path.read_text().splitlines()) < 150, (
+        "a task is short: what others could use belongs into a file of its own"
+    )
+
+
 def test_the_training_module_stays_thin():
     text = (PACKAGE / "training" / "language_model.py").read_text()
     assert len(text.splitlines()) < 200, "what is not the step itself belongs into a callback"
