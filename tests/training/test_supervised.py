@@ -80,7 +80,7 @@ def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_split(supervised, m
         assert losses[micro] == pytest.approx(losses[8], rel=1e-5)
         for ours, theirs in zip(seen[micro], seen[8], strict=True):
             for a, b in zip(ours, theirs, strict=True):
-                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+                assert (a - b).norm() <= 1e-5 * b.norm()
 
 
 def test_validation_tells_exact_answers_of_both_splits(supervised, make_gpt):
