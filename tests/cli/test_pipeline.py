@@ -25,6 +25,7 @@ CHATS = ["data.tasks.village_chat.size=40", "data.tasks.village_quiz.size=40", "
 CHATS += ["data.tasks.spelling.size=40", *(f"data.val_tasks.{n}.size=8" for n in ("village_chat", "village_quiz"))]
 CHATS += [f"data.val_tasks.{n}.size=8" for n in ("village_math", "spelling")]
 LATER = ["trainer=cpu", "logger=none", "batch_size=4", "trainer.max_steps=3"]
+ANSWERS = ["schedule.warmup_steps=0", "rl.n_samples=2", "rl.max_new_tokens=8"]
 ASKED = ["tasks=[village_quiz,spelling]", "task.village_quiz.size=6", "task.spelling.size=4", "max_new_tokens=8"]
 
 
@@ -39,7 +40,7 @@ def command(root: Path, base_steps: int = 3) -> list[str]:
         f"{{name: base, train: {listed([*base, 'callbacks.checkpoint.every_steps=2'])}}}",
         f"{{name: mid, train: {mid}, evaluate: {{tasks: {listed(ASKED)}}}}}",
         f"{{name: sft, train: {listed(['experiment=village_sft', *CHATS, *LATER])}}}",
-        f"{{name: rl, train: {listed(['experiment=village_rl', *LATER, 'rl.n_samples=2', 'rl.max_new_tokens=8'])}}}",
+        f"{{name: rl, train: {listed(['experiment=village_rl', *LATER, *ANSWERS])}}}",
     ]
     tokenizer = ["data=village_mid", *CHATS, "tokenizer.vocab_size=300", "tokenizer.specials=chat"]
     return [

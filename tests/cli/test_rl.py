@@ -165,7 +165,7 @@ def test_it_goes_on_bit_for_bit(parent, tmp_path, more):
 def test_two_processes_go_on_bit_for_bit(parent, tmp_path):
     """In the middle of a rollout, of which each has a half; and they ask and draw what one process does."""
     both = ("trainer.strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
-    more = ("rl=grpo", "rl.updates_per_rollout=2", "optimizer.lr=1e-4")
+    more = ("rl=grpo", "rl.updates_per_rollout=2", "optimizer.lr=1e-4", "batch_size=64")
     folders = [str(parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     for name, steps, those in (("one", 4, ()), ("whole", 4, both), ("cut", 3, both), ("cut", 4, both)):
         command = [

@@ -36,7 +36,8 @@ def test_each_kind_of_weights_writes(folders, weights):
     model, tokenizer, draft = WriterConfig(model=str(folders / "large"), device="cpu", weights=weights).open()
     plain, *_ = WriterConfig(model=str(folders / "large"), device="cpu", weights="stored").open()
     text = generate(model, tokenizer, "Once", GREEDY)[0]
-    assert draft is None and is_packed(model) == (weights != "stored")
+    can_be_packed = weights != "bfloat16" or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # not on every CPU
+    assert draft is None and is_packed(model) == (weights != "stored" and can_be_packed)
     if weights in ("auto", "stored", "float32"):
         assert text == generate(plain, tokenizer, "Once", GREEDY)[0]
     ids = torch.tensor([tokenizer.encode("Once upon")])

@@ -54,7 +54,9 @@ def folder(tmp_path) -> Path:
 
 
 def test_both_forms_tell_what_the_parts_have_written(folder):
-    report = gather(folder, "mine", ["base", "rl"], dollars_per_hour=3.0)
+    (folder / "choices").mkdir()
+    (folder / "choices" / "command.txt").write_text("now  train\n")
+    report = gather(folder, "mine", ["base", "choices", "rl"], dollars_per_hour=3.0)  # one was not scored
     assert report.columns == ["BASE", "RL"]
     assert dict(report.summary) == {
         "bits per byte": ["0.5000", "-"],

@@ -269,6 +269,9 @@ def test_the_calculator_computes_every_problem():
     calculator = Calculator()
     for max_steps in (1, 2, 4, 6):
         for example in VillageMath(size=400, max_steps=max_steps):
+            if isinstance(example.messages[-1]["content"], str):  # calculated in the head
+                assert example.messages[-1]["content"].endswith(f"#### {example.answer}")
+                continue
             code, output, _ = example.messages[-1]["content"]
             assert calculator(code["text"]) == output["text"]
             assert float(output["text"]) == float(example.answer)

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nanolit.runtime.files import IN_USE, atomic_path, read_json, write_json
+from nanolit.runtime.files import atomic_path, read_json, write_json
 
 log = logging.getLogger("nanolit")
 
@@ -147,9 +147,8 @@ class RunFolder:
 
     def remove_if_empty(self) -> None:
         """A command that failed before it began leaves nothing behind."""
-        if self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {"run.log", IN_USE}:
-            for name in ("run.log", IN_USE):
-                (self.path / name).unlink(missing_ok=True)
+        if self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {"run.log"}:
+            (self.path / "run.log").unlink(missing_ok=True)
             self.path.rmdir()
 
 

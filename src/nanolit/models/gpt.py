@@ -203,7 +203,7 @@ class GPT(nn.Module):
         model is mostly head. Not on an accelerator, which would have to be waited for to know how many these are.
         """
         asked = targets != IGNORE  # (B, T)
-        if x.device.type != "cpu" or torch.compiler.is_compiling() or asked.all():
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return nll(self.logits(x), targets)
         found = F.cross_entropy(self.logits(x[asked]), targets[asked], reduction="none")
         return found.new_zeros(targets.shape).masked_scatter(asked, found)

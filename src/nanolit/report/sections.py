@@ -141,7 +141,7 @@ def _evaluation(title: str, result: dict[str, Any]) -> Section:
 def _summary(
     stages: Sequence[str], evaluations: dict[str, dict[str, dict[str, Any]]]
 ) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """A row for each task, a column for each stage; the first metric of a task is its score."""
+    """A row for each task, a column for each stage that was scored; the first metric of a task is its score."""
     values: dict[str, dict[str, str]] = {}
     for stage in stages:
         for result in evaluations[stage].values():
@@ -155,8 +155,9 @@ def _summary(
                 values.setdefault(name, {})[stage] = f"{value:.4f}"
             if bpb := (result.get("result") or {}).get("bpb"):
                 values.setdefault("bits per byte", {})[stage] = f"{bpb:.4f}"
-    rows = [(name, [found.get(stage, "-") for stage in stages]) for name, found in values.items()]
-    return [stage.upper() for stage in stages], rows
+    scored = [stage for stage in stages if any(stage in found for found in values.values())]
+    rows = [(name, [found.get(stage, "-") for stage in scored]) for name, found in values.items()]
+    return [stage.upper() for stage in scored], rows
 
 
 def means_of(result: dict[str, Any]) -> dict[str, float]:

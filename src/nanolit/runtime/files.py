@@ -10,13 +10,14 @@ import logging
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-IN_USE = ".in_use"  # the lock of a folder; it stays there: taking it away would let two in
+IN_USE = ".in_use"  # the lock of a folder, as long as somebody works there
 
 
 @contextmanager
@@ -77,30 +78,47 @@ def locked(root: Path, name: str, waiting: Callable[[], None] = lambda: None) ->
 
 @contextmanager
 def in_use(folder: Path, setting: str, patience_s: float = 30.0) -> Iterator[None]:
-    """While no other process works in `folder`, which the user knows as `setting`. One that was told to stop may need a
-    moment to save, so it is waited for.
+    """While no other process of this machine works in `folder`, which the user knows as `setting`. One that was told to
+    stop may need a moment to save, so it is waited for. Nothing is left behind (hence not `locked`).
     """
-    from filelock import FileLock, Timeout
-
-    lock: FileLock | None = FileLock(folder / IN_USE)
-    assert lock is not None
-    try:
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            logging.getLogger("nanolit").info("%s is in use by another process; waiting for it to end", folder)
-            lock.acquire(timeout=patience_s)
-    except Timeout:
-        raise ValueError(
-            f"{setting}: {folder} is in use by another process; end that one, or choose another {setting}"
-        ) from None
-    except NotImplementedError:  # a file system without locks
-        lock = None
+    path, begun = folder / IN_USE, time.monotonic()
+    lock = _take(path)
+    if lock is None:
+        logging.getLogger("nanolit").info("%s is in use by another process; waiting for it to end", folder)
+    while lock is None:
+        if time.monotonic() - begun > patience_s:
+            raise ValueError(
+                f"{setting}: {folder} is in use by another process; end that one, or choose another {setting}"
+            )
+        time.sleep(0.2)
+        lock = _take(path)
     try:
         yield
     finally:
-        if lock is not None:
-            lock.release()
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _take(path: Path) -> int | None:
+    """The lock's descriptor, or None: another one has it. Who gives it back removes the file, so a lock on a file that
+    is not there any more is none.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing is locked
+        return os.open(os.devnull, os.O_RDONLY)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:  # a file system without locks
+            return descriptor
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)
 
 
 def write_json(path: Path | str, value: Any) -> None:

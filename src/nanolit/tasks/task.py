@@ -27,7 +27,7 @@ class Example:
 class Task:
     """A sequence of examples. Subclasses give `__len__`, `example` and, unless they are only talked, `evaluate`."""
 
-    # chat: is learnt from, has no score; categorical: one of a few letters is chosen; generative: an answer is written
+    # chat: is only learnt from; categorical: one of a few letters is chosen; generative: an answer is written
     kind: Literal["chat", "categorical", "generative"] = "chat"
     by_chance: float = 0.0  # the share of right answers of who guesses
     max_new_tokens: int = 512
@@ -63,8 +63,7 @@ class Task:
         return float(self.evaluate(example, said))
 
     def judge(self, example: Example, said: str) -> tuple[bool, float]:
-        """Whether it is right, and its reward; judged once where these are the same, for it may be a program to run."""
-        is_right = self.evaluate(example, said)
+        is_right = self.evaluate(example, said)  # once, if its reward is no other: it may be a program to run
         return is_right, float(is_right) if type(self).reward is Task.reward else self.reward(example, said)
 
 
