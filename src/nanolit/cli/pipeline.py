@@ -102,20 +102,26 @@ def as_hydra_reads(argv: list[str]) -> list[str]:
 
 
 def run(config: dict[str, Any]) -> int:
-    from nanolit.cli.pipeline_parts import parts_of
     from nanolit.runtime import log as logs
+
+    logs.setup()
+    try:
+        return run_or_plan(config, Path(config["run_dir"]))
+    finally:
+        with suppress(OSError):
+            Path(config["run_dir"]).rmdir()  # Hydra has made it; of a plan, or what was refused, nothing is left
+
+
+def run_or_plan(config: dict[str, Any], folder: Path) -> int:
+    from nanolit.cli.pipeline_parts import parts_of
     from nanolit.runtime.files import in_use
     from nanolit.runtime.typed import build
 
-    logs.setup()
     pipeline = build(PipelineConfig, config["pipeline"], "pipeline")
-    folder = Path(config["run_dir"])
     parts = parts_of(pipeline, folder, config["paths"])
     if pipeline.dry_run:
         from nanolit.cli.pipeline_plan import tell_plan
 
-        with suppress(OSError):
-            folder.rmdir()  # Hydra has made it
         return tell_plan(pipeline, parts)
     folder.mkdir(parents=True, exist_ok=True)
     with in_use(folder, "run_dir"):
