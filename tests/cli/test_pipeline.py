@@ -152,24 +152,24 @@ def test_what_a_later_part_will_miss_is_told_first(tmp_path, capfd):
     assert not (tmp_path / "run" / "seconds.jsonl").exists()
 
 
-def begin(root: Path, base_steps: int = 3) -> subprocess.Popen:
-    arguments = [sys.executable, "-m", "nanolit", *command(root, base_steps)]
-    return subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True)
+class Begun:
+    """The pipeline in a process and session of its own. It tells a file, which no death of ours takes away from it."""
 
+    def __init__(self, root: Path, base_steps: int = 3) -> None:
+        self.log = root / f"log_{len(list(root.glob('log_*')))}.txt"
+        arguments = [sys.executable, "-m", "nanolit", *command(root, base_steps)]
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(arguments, start_new_session=True, stdout=file, stderr=file)
 
-def wait_for(process: subprocess.Popen, pattern: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if re.search(pattern, line):
-            return
-    raise AssertionError(f"it ended without saying {pattern}")
+    def wait_for(self, pattern: str) -> None:
+        while not re.search(pattern, self.log.read_text()):
+            assert self.process.poll() is None, f"it ended without saying {pattern}: {self.log.read_text()}"
+            time.sleep(0.05)
 
-
-def kill(process: subprocess.Popen, stop: signal.Signals, is_whole_group: bool = True) -> None:
-    assert process.stderr is not None
-    (os.killpg if is_whole_group else os.kill)(process.pid, stop)
-    process.stderr.close()
-    assert process.wait(60) not in (0, None)
+    def kill(self, stop: signal.Signals, is_whole_group: bool = True) -> None:
+        if self.process.poll() is None:
+            (os.killpg if is_whole_group else os.kill)(self.process.pid, stop)
+            assert self.process.wait(60) not in (0, None)
 
 
 def weights(root: Path, stage: str) -> dict[str, torch.Tensor]:
@@ -184,11 +184,10 @@ def test_killed_anywhere_it_goes_on(finished, tmp_path):
     """
     for part in PARTS:
         for seconds in (0, 3):
-            process = begin(tmp_path)
-            wait_for(process, rf"\] {part}: (nanolit|done)")  # done, if the moment before was enough
+            begun = Begun(tmp_path)
+            begun.wait_for(rf"\] {part}: (nanolit|done)")  # done, if the moment before was enough
             time.sleep(seconds)
-            if process.poll() is None:
-                kill(process, signal.SIGKILL)
+            begun.kill(signal.SIGKILL)
     assert subprocess.run([sys.executable, "-m", "nanolit", *command(tmp_path)]).returncode == 0
     for stage in ("base", "mid", "sft", "rl"):
         ours, theirs = weights(tmp_path, stage), weights(finished, stage)
@@ -201,12 +200,12 @@ def test_killed_anywhere_it_goes_on(finished, tmp_path):
 def test_of_a_killed_pipeline_nothing_goes_on_alone(tmp_path):
     """Only the pipeline is killed: its stage saves and ends, and the same command, given at once, waits for it."""
     for stop, is_whole_group in ((signal.SIGINT, True), (signal.SIGKILL, False)):
-        process = begin(tmp_path, base_steps=400)
-        wait_for(process, "step ")
-        kill(process, stop, is_whole_group)
-    process = begin(tmp_path, base_steps=400)
-    wait_for(process, "resuming at step")
-    kill(process, signal.SIGTERM, is_whole_group=False)
+        begun = Begun(tmp_path, base_steps=400)
+        begun.wait_for(r"step \d+/400")
+        begun.kill(stop, is_whole_group)
+    begun = Begun(tmp_path, base_steps=400)
+    begun.wait_for("resuming at step")
+    begun.kill(signal.SIGTERM, is_whole_group=False)
     summary = json.loads((tmp_path / "run" / "base" / "summary.json").read_text())
     assert summary["status"] != "finished"
     records = [json.loads(line) for line in (tmp_path / "run/base/metrics.jsonl").read_text().splitlines()]
