@@ -62,8 +62,6 @@ class Text:
             require_order(settings)
         self.prepared = self._prepare(config, weights)
         self.tokenizer = self.prepared.tokenizer
-        if settings.run.stage != "pretrain" and settings.data.render != "completion":
-            require_chat_tokens(self.tokenizer, settings)
 
     def _prepare(self, config: dict[str, Any], weights: Weights | None) -> Prepared:
         settings = self.settings
@@ -74,6 +72,8 @@ class Text:
             if weights and found.fingerprint not in accepted:
                 accepted.add(found.fingerprint)
                 weights.accept(found, settings.run.resize_vocabulary)
+            if settings.run.stage != "pretrain" and settings.data.render != "completion":
+                require_chat_tokens(found, settings)
 
         tokenizer = settings.tokenizer
         if tokenizer.path and not Path(tokenizer.path).exists():
