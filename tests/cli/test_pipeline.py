@@ -18,6 +18,7 @@ from nanolit.cli.main import main
 from nanolit.cli.pipeline import as_hydra_reads
 
 SMALL = [
+    "callbacks.metrics.every_steps=1",
     *("trainer=cpu", "logger=none", "callbacks.samples.n_samples=0", "batch_size=4", "model.block_size=256"),
     *("data.documents=60", "data.val_documents=5"),
 ]

@@ -88,6 +88,9 @@ class MixedOptimizer(torch.optim.Optimizer):
                 "optimizer_state=kept: the parent's optimizer has other groups of parameters; give its optimizer= and "
                 "model, or optimizer_state=fresh"
             )
+        for group, theirs in zip(own, other["param_groups"], strict=True):
+            if "step" in group:  # muon counts in the group: with it the momentum's warmup is over, as in the parent
+                group["step"] = theirs["step"]
         self.load_state_dict({"state": other["state"], "param_groups": own})
 
     @torch.no_grad()
